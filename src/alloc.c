@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The semantics of allocation: which allocator serves a request, and what the C and POSIX standards say of it.
+ */
+#include "alloc.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "fast.h"
+#include "options.h"
+#include "os.h"
+#include "poolmalloc.h"
+#include "process.h"
+#include "report.h"
+#include "system.h"
+
+static void *
+fail(int error)
+{
+    errno = error;
+    return NULL;
+}
+
+/* ---- The system allocator's share ---- */
+
+/* When the system allocator fails, address space that the region does not use may be what is missing. */
+#define OR_AFTER_SHRINKING(request)                                   \
+    __extension__({                                                   \
+        void *answer = (request);                                     \
+        if (PM_UNLIKELY(answer == NULL) && pm_region_shrink())        \
+            answer = (request);                                       \
+        answer;                                                       \
+    })
+
+/* Counts a request that goes to the system allocator, for a thread with a heap; the first one of a thread gets it one. */
+static void
+count_system(size_t size)
+{
+    struct pm_heap *heap = pm_heap_current;
+    if (PM_UNLIKELY(heap == &pm_heap_none))
+        heap = pm_process_heap();
+    if (PM_UNLIKELY(heap == NULL || heap == &pm_heap_late))
+        return; /* nowhere to count without a race */
+    heap->system_allocations++;
+    heap->system_bytes += size;
+}
+
+void *
+pm_malloc_large(size_t size)
+{
+    if (PM_UNLIKELY(size > PTRDIFF_MAX))
+        return fail(ENOMEM);
+    count_system(size);
+    return OR_AFTER_SHRINKING(pm_system.malloc(size));
+}
+
+/* ---- Slow paths ---- */
+
+/* A block of the class; when no pool is to be had the system allocator has the last word. */
+static void *
+allocate_class(unsigned class)
+{
+    struct pm_heap *heap = pm_process_heap();
+    void *block = NULL;
+    if (PM_LIKELY(heap != NULL))
+        block = pm_heap_refill(heap, class);
+    else if ((heap = pm_process_shared_heap()) != NULL)
+        block = pm_heap_take_one(heap, class);
+    if (PM_LIKELY(block != NULL))
+        return block;
+    return OR_AFTER_SHRINKING(pm_system.malloc(pm_class_size(class)));
+}
+
+PM_NOINLINE void *
+pm_malloc_slow(size_t size)
+{
+    pm_process_heap(); /* the first call reads the options */
+    size_t granules = (size + PM_GRANULE - 1) >> PM_GRANULE_SHIFT;
+    unsigned number = pm_magazine_of_granules(granules, pm_options.alignment);
+    if (number <= PM_CLASS_LAST)
+        return allocate_class(number);
+    size_t block_size = pm_magazine_block_size(number);
+    count_system(block_size);
+    return OR_AFTER_SHRINKING(pm_system.malloc(block_size));
+}
+
+static _Noreturn void
+report_fault(const char *call, const void *pointer, enum pm_fault fault)
+{
+    if (fault == PM_FAULT_INSIDE)
+        pm_report_fault(call, pointer, fault, PM_FOUND_AT_ONCE, pm_pool_block_of(pointer),
+                        pm_class_size(*pm_region_page(pointer)));
+    pm_report_fault(call, pointer, fault, PM_FOUND_AT_ONCE, NULL, 0);
+}
+
+PM_NOINLINE void
+pm_free_slow(void *block)
+{
+    unsigned class = *pm_region_page(block);
+    if (PM_UNLIKELY(class == 0))
+        report_fault("free", block, PM_FAULT_POOL_FREE);
+    struct pm_heap *heap = pm_process_heap();
+    if (PM_LIKELY(heap != NULL))
+        pm_heap_flush(heap, class, block);
+    else
+        pm_heap_return(&block, 1, PM_FOUND_AT_ONCE);
+}
+
+/* ---- Blocks of the system allocator ---- */
+
+/* What a waiting block of the system allocator begins with. It says that a second free is suspected, not that it is
+ * one: the block may have been handed out again and freed unwritten. */
+static uintptr_t
+waiting_mark(const void *block)
+{
+    return (uintptr_t)block ^ (uintptr_t)UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static void
+check_not_waiting(const struct pm_magazine *magazine, const void *block)
+{
+    for (void **entry = magazine->base; entry < magazine->top; entry++)
+        if (*entry == block)
+            report_fault("free", block, PM_FAULT_FREE);
+}
+
+void
+pm_free_system(void *block)
+{
+    if (block == NULL)
+        return;
+    if (PM_UNLIKELY((uintptr_t)block % PM_MALLOC_ALIGNMENT != 0))
+        report_fault("free", block, PM_FAULT_MISALIGNED);
+    /* Stacks grow downwards: what lies below this frame is on no stack of ours. */
+    if (PM_UNLIKELY((uintptr_t)block >= (uintptr_t)__builtin_frame_address(0)) && pm_os_on_stack(block))
+        report_fault("free", block, PM_FAULT_STACK);
+
+    size_t size = pm_system_usable_size(block) & ~(PM_SYSTEM_STEP - 1);
+    struct pm_heap *heap = pm_heap_current;
+    if (size <= PM_SMALL_MAX || size > PM_CACHED_MAX) {
+        pm_system_free(block);
+        return;
+    }
+    unsigned number = (unsigned)(PM_SYSTEM_MAGAZINE_BIAS + size / PM_SYSTEM_STEP);
+    struct pm_magazine *magazine = &heap->magazines[number];
+    if (PM_UNLIKELY(*(uintptr_t *)block == waiting_mark(block)))
+        check_not_waiting(magazine, block);
+    *(uintptr_t *)block = waiting_mark(block);
+    if (PM_LIKELY(pm_magazine_push(magazine, block)))
+        return;
+    heap = pm_process_heap();
+    if (heap != NULL)
+        pm_heap_flush_system(heap, number, block);
+    else
+        pm_system_free(block);
+}
+
+/* ---- The interface ---- */
+
+PM_EXPORT void *
+pm_malloc(size_t size)
+{
+    return pm_fast_malloc(size);
+}
+
+PM_EXPORT void
+pm_free(void *block)
+{
+    pm_fast_free(block);
+}
+
+PM_EXPORT void
+pm_free_sized(void *block, size_t size)
+{
+    (void)size;
+    pm_fast_free(block);
+}
+
+PM_EXPORT void
+pm_free_aligned_sized(void *block, size_t alignment, size_t size)
+{
+    (void)alignment;
+    (void)size;
+    pm_fast_free(block);
+}
+
+static void *
+malloc_class(unsigned class)
+{
+    void *block = pm_magazine_pop(&pm_heap_current->magazines[class]);
+    return PM_LIKELY(block != NULL) ? block : allocate_class(class);
+}
+
+PM_EXPORT void *
+pm_malloc8(size_t size)
+{
+    unsigned class = pm_class_of(size, PM_GRANULE);
+    return class != 0 ? malloc_class(class) : pm_fast_malloc(size);
+}
+
+PM_EXPORT void *
+pm_calloc(size_t count, size_t size)
+{
+    size_t total;
+    if (PM_UNLIKELY(__builtin_mul_overflow(count, size, &total)))
+        return fail(ENOMEM);
+    if (total > PM_CACHED_MAX) {
+        if (PM_UNLIKELY(total > PTRDIFF_MAX))
+            return fail(ENOMEM);
+        count_system(total);
+        /* It knows which of its memory is zero already. */
+        return OR_AFTER_SHRINKING(pm_system.calloc(1, total));
+    }
+    void *block = pm_fast_malloc(total);
+    return PM_LIKELY(block != NULL) ? memset(block, 0, total) : NULL;
+}
+
+void *
+pm_memalign(size_t alignment, size_t size)
+{
+    if (PM_UNLIKELY(size > PTRDIFF_MAX || alignment > PTRDIFF_MAX))
+        return fail(ENOMEM);
+    unsigned class = pm_class_of(size, alignment < PM_GRANULE ? PM_GRANULE : alignment);
+    if (class != 0)
+        return malloc_class(class);
+    if (alignment <= PM_MALLOC_ALIGNMENT)
+        return pm_fast_malloc(size);
+    count_system(size);
+    return OR_AFTER_SHRINKING(pm_system.aligned_alloc(alignment, size));
+}
+
+PM_EXPORT void *
+pm_aligned_alloc(size_t alignment, size_t size)
+{
+    if (PM_UNLIKELY(!pm_is_power_of_two(alignment)))
+        return fail(EINVAL);
+    return pm_memalign(alignment, size);
+}
+
+int
+pm_posix_memalign(void **block, size_t alignment, size_t size)
+{
+    if (!pm_is_power_of_two(alignment) || alignment < sizeof(void *))
+        return EINVAL;
+    int saved = errno;
+    void *aligned = pm_memalign(alignment, size);
+    errno = saved;
+    if (aligned == NULL)
+        return ENOMEM;
+    *block = aligned;
+    return 0;
+}
+
+void *
+pm_memalign_rounded(size_t alignment, size_t size)
+{
+    if (alignment > (size_t)1 << 62)
+        return fail(EINVAL);
+    size_t rounded = PM_GRANULE;
+    while (rounded < alignment)
+        rounded *= 2;
+    return pm_memalign(rounded, size);
+}
+
+void *
+pm_valloc(size_t size)
+{
+    return pm_memalign(pm_os_page_size(), size);
+}
+
+void *
+pm_pvalloc(size_t size)
+{
+    size_t page = pm_os_page_size();
+    if (PM_UNLIKELY(size > PTRDIFF_MAX))
+        return fail(ENOMEM);
+    return pm_memalign(page, pm_round_up(size != 0 ? size : 1, page));
+}
+
+/* The usable size of a block, a wrong pointer recognised as far as it costs little. */
+static size_t
+usable_size(const char *call, const void *block)
+{
+    if (!pm_region_contains(block))
+        return pm_system_usable_size((void *)block);
+    enum pm_fault fault = pm_pool_check(block);
+    if (PM_UNLIKELY(fault != PM_FAULT_NONE))
+        report_fault(call, block, fault);
+    return pm_class_size(*pm_region_page(block));
+}
+
+PM_EXPORT size_t
+pm_usable_size(const void *block)
+{
+    return block != NULL ? usable_size("malloc_usable_size", block) : 0;
+}
+
+PM_EXPORT size_t
+pm_good_size(size_t size)
+{
+    unsigned class = pm_class_of_malloc(size, pm_options.alignment != 0 ? pm_options.alignment : PM_MALLOC_ALIGNMENT);
+    return class != 0 ? pm_class_size(class) : size;
+}
+
+PM_EXPORT int
+pm_is_pooled(const void *block)
+{
+    return pm_region_contains(block);
+}
+
+/* Moving a block down pays when it saves at least half of it. */
+static bool
+stays(size_t old_size, size_t new_size)
+{
+    return new_size <= old_size && new_size > old_size / 2;
+}
+
+PM_EXPORT void *
+pm_realloc(void *block, size_t size)
+{
+    if (block == NULL)
+        return pm_fast_malloc(size);
+    if (size == 0) {
+        pm_fast_free(block);
+        return NULL;
+    }
+    if (PM_UNLIKELY(size > PTRDIFF_MAX))
+        return fail(ENOMEM);
+    bool pooled = pm_region_contains(block);
+    size_t old_size = usable_size("realloc", block);
+    if (!pooled && size > PM_SMALL_MAX) {
+        if (stays(old_size, size) && old_size <= PM_CACHED_MAX)
+            return block;
+        count_system(size);
+        return OR_AFTER_SHRINKING(pm_system_realloc(block, size));
+    }
+    /* A block of an odd class may be less aligned than the size asks for now. */
+    size_t alignment = size <= PM_GRANULE ? PM_GRANULE : pm_options.alignment;
+    if (stays(old_size, size) && (uintptr_t)block % alignment == 0)
+        return block;
+    void *moved = pm_fast_malloc(size);
+    if (PM_UNLIKELY(moved == NULL))
+        return NULL;
+    memcpy(moved, block, size < old_size ? size : old_size);
+    pm_fast_free(block);
+    return moved;
+}
+
+PM_EXPORT void *
+pm_reallocarray(void *block, size_t count, size_t size)
+{
+    size_t total;
+    if (PM_UNLIKELY(__builtin_mul_overflow(count, size, &total)))
+        return fail(ENOMEM);
+    return pm_realloc(block, total);
+}
+
+/* ---- Memory ---- */
+
+PM_EXPORT int
+pm_trim(size_t pad)
+{
+    bool trimmed = false;
+    struct pm_heap *own = pm_process_heap();
+    if (own != NULL)
+        pm_heap_flush_all(own);
+    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
+        trimmed |= pm_heap_trim(heap, true);
+    trimmed |= pm_region_trim();
+    if (pm_system.trim != NULL)
+        trimmed |= pm_system.trim(pad) != 0;
+    return trimmed;
+}
+
+PM_EXPORT const char *
+pm_version(void)
+{
+    return PM_VERSION_STRING;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * An arena: 64 pools that belong to one heap. The first pool holds 64 descriptors of 64 bytes, the arena's own and those
+ * of the other 63. Nothing here locks: the caller holds the lock of the arena's heap.
+ * Layer 2: uses region.h and geometry.h.
+ *
+ * The 63 pools are, each of them, in one state:
+ *   free       a bit in free_pools; its byte in the page map is 0; dirty_pools says whether the kernel holds memory for it
+ *   reserved   no bit; part of a run that a size class of the heap has not used yet; its byte is 0
+ *   assigned   no bit; it has blocks of a class (its byte says which), or the wide maps (its byte is 0)
+ */
+#ifndef PM_ARENA_H
+#define PM_ARENA_H
+
+#include <stdbool.h>
+
+#include "geometry.h"
+
+struct pm_heap;
+
+struct pm_arena {
+    uint64_t free_pools;
+    uint64_t dirty_pools; /* pools that were used since the kernel last took their memory */
+    struct pm_heap *heap;
+    struct pm_arena *next, *previous; /* on the heap's list of arenas with free pools, in no order */
+    uint16_t assigned;                /* pools in that state */
+    uint8_t wide_maps;                /* the pool that holds the wide maps, 0 while there is none */
+    uint8_t wide_pools;               /* assigned pools of class 1 */
+};
+
+_Static_assert(sizeof(struct pm_arena) <= PM_DESCRIPTOR_SIZE, "an arena has one descriptor");
+
+static inline struct pm_arena *
+pm_arena_at(const void *address)
+{
+    return (struct pm_arena *)pm_arena_of(address);
+}
+
+static inline char *
+pm_arena_pool(const struct pm_arena *arena, unsigned index)
+{
+    return (char *)arena + index * PM_POOL_SIZE;
+}
+
+static inline uint64_t
+pm_arena_bit(unsigned index)
+{
+    return UINT64_C(1) << index;
+}
+
+/* Every pool but the descriptors'. */
+#define PM_ARENA_ALL_POOLS (~UINT64_C(1))
+
+/* `dirty`: the kernel may hold memory for any of the pools. */
+void pm_arena_init(struct pm_arena *arena, struct pm_heap *heap, bool dirty);
+
+/* Reserves up to `wanted` neighbouring free pools, as many as there are together, the lowest first; returns how many and
+ * stores the first one's index. 0 when no pool is free. */
+unsigned pm_arena_reserve(struct pm_arena *arena, unsigned wanted, unsigned *first);
+
+/* Reserved pools that were not used after all. */
+void pm_arena_unreserve(struct pm_arena *arena, unsigned first, unsigned count);
+
+/* Gives the memory of the free pools back to the kernel, neighbours in one call; returns how many pools. */
+unsigned pm_arena_purge(struct pm_arena *arena);
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A heap: a thread's magazines, and the arenas and pools behind them. Blocks move between the two in batches: refill
+ * when a magazine is empty, flush when it is full. Layer 3: uses pool.h, arena.h, region.h, system.h, magazine.h.
+ *
+ * Who may touch what:
+ *   magazines    the heap's thread alone; it changes more than one entry at a time only with the lock held, so that a
+ *                fork, which holds all locks, finds every magazine whole
+ *   the rest     whoever holds the heap's lock: its own thread to refill and flush, and any other thread to return a
+ *                batch of blocks that it freed. One lock for a batch is the only synchronisation there is, and it makes
+ *                no difference whether the owner runs, sleeps or has exited.
+ *
+ * A pool that is assigned to a class is on the class's list if and only if it has free blocks. The list is first in,
+ * first out: a pool that has just got its first free block waits at the end, and has gathered more when its turn comes.
+ * An arena is on the heap's list if and only if it has free pools.
+ */
+#ifndef PM_HEAP_H
+#define PM_HEAP_H
+
+#include <stdbool.h>
+
+#include "lock.h"
+#include "magazine.h"
+#include "pool.h"
+
+struct pm_class_counts {
+    uint64_t refilled, flushed, flushed_remote; /* blocks */
+    uint64_t refills, flushes;                  /* batches */
+};
+
+/* The pools of one class. */
+struct pm_class_pools {
+    struct pm_pool *first, *last;  /* pools with free blocks */
+    struct pm_arena *run_arena;    /* the run: neighbouring pools reserved for the class and not used yet */
+    uint8_t run_next, run_count;
+    uint32_t pools;                /* assigned */
+    uint64_t free_blocks;          /* in all of them */
+    struct pm_class_counts counts;
+};
+
+enum pm_heap_state { PM_HEAP_OWNED, PM_HEAP_PARKED };
+
+struct pm_heap {
+    struct pm_magazine magazines[PM_MAGAZINE_COUNT];
+    /* The magazine for malloc, by the request's size in granules. Compact mode is other numbers in here. */
+    uint8_t magazine_of[PM_GRANULE_COUNT];
+    uint64_t system_allocations, system_bytes; /* requests above PM_CACHED_MAX; the thread's own */
+
+    _Alignas(PM_CACHE_LINE) struct pm_lock lock;
+    enum pm_heap_state state;       /* these three: guarded by the registry's lock */
+    struct pm_heap *next;           /* all heaps */
+    struct pm_heap *next_parked;    /* last in, first out */
+    struct pm_arena *arenas;        /* with free pools */
+    struct pm_class_pools classes[PM_CLASS_LAST + 1];
+
+    unsigned slots_used, slots_count;
+    void *slots[]; /* the entries of the magazines, dealt out as magazines grow */
+};
+
+/* The heap of the calling thread: pm_heap_none before it has one, pm_heap_late after it gave it back at its exit. */
+extern PM_THREAD_LOCAL struct pm_heap *pm_heap_current;
+extern struct pm_heap pm_heap_none, pm_heap_late;
+
+/* A new heap from the kernel; NULL when there is no memory. */
+struct pm_heap *pm_heap_create(void);
+size_t pm_heap_bytes(void);
+
+/* ---- Called by the heap's thread ---- */
+
+/* A block of the class, the magazine refilled on the way; NULL when no pool can be had. */
+void *pm_heap_refill(struct pm_heap *heap, unsigned class);
+
+/* Frees a block whose magazine is full: makes room and puts it there. */
+void pm_heap_flush(struct pm_heap *heap, unsigned class, void *block);
+
+/* As pm_heap_flush, for a block of the system allocator. */
+void pm_heap_flush_system(struct pm_heap *heap, unsigned magazine, void *block);
+
+/* Empties all magazines. */
+void pm_heap_flush_all(struct pm_heap *heap);
+
+/* ---- Called by any thread ---- */
+
+/* One block straight from the pools of a heap, for a thread that has none of its own. */
+void *pm_heap_take_one(struct pm_heap *heap, unsigned class);
+
+/* Returns blocks to their pools, whosever they are. The array is scratch space afterwards. */
+void pm_heap_return(void **blocks, unsigned count, enum pm_found found);
+
+/* Gives up the runs of a heap, and purges its free pools when `purge`; true when memory went back to the kernel. */
+bool pm_heap_trim(struct pm_heap *heap, bool purge);
+
+/* Ends the program if the heap breaks an invariant. */
+void pm_heap_verify(struct pm_heap *heap);
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The environment: one table of options, from which the variables are read, checked and explained. Read once, when the
+ * library starts. A mistake is one line on stderr and the default: a preloaded library does not stop a program over a
+ * typing error. Layer 1: uses os.h and text.h.
+ */
+#ifndef PM_OPTIONS_H
+#define PM_OPTIONS_H
+
+#include <stddef.h>
+
+#define PM_OPTION_PATH_MAX 1024
+
+struct pm_options {
+    size_t alignment;
+    size_t check;
+    size_t region;
+    size_t stats;
+    char stats_file[PM_OPTION_PATH_MAX]; /* empty when not set */
+};
+
+extern struct pm_options pm_options;
+
+/* Reads the environment. Names nothing that the process was not given: `environment` is a NULL-terminated array of
+ * NAME=value, or NULL. */
+void pm_options_read(char *const *environment);
+
+/* Writes the table with its defaults and the values in force. */
+void pm_options_print(int fd);
+
+#endif

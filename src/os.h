@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The kernel: the one place that makes system calls. No function here allocates, and none changes errno: malloc and free
+ * promise that of themselves, and everything below them has to keep it. Layer 1: uses nothing.
+ */
+#ifndef PM_OS_H
+#define PM_OS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Address space that can be neither read nor written and that costs no memory; NULL when there is none. */
+void *pm_os_reserve(size_t size, size_t alignment);
+
+/* Makes reserved pages usable: they read as zero and take memory when first touched. False when the kernel refuses. The
+ * range is widened to whole pages of the machine, which may be larger than 4 KiB. */
+bool pm_os_commit(void *address, size_t size);
+
+/* Gives the memory of pages back; they stay usable. The mapping is not split. The range is narrowed to whole pages of
+ * the machine: only of these the memory is gone, and zero. */
+void pm_os_discard(void *address, size_t size);
+
+/* A mapping of its own, zeroed, page-aligned; NULL when there is no memory. */
+void *pm_os_map(size_t size);
+/* As mremap(2): NULL when it fails, with the old mapping kept. */
+void *pm_os_remap(void *address, size_t old_size, size_t new_size);
+void pm_os_unmap(void *address, size_t size);
+
+/* Sleeps while *word is `value` (may return early); wakes one sleeper. */
+void pm_os_wait(atomic_uint *word, unsigned value);
+void pm_os_wake(atomic_uint *word);
+/* Lets other threads run. */
+void pm_os_yield(void);
+
+size_t pm_os_page_size(void);
+
+/* The limit on address space (RLIMIT_AS), SIZE_MAX when there is none; the machine's memory. */
+size_t pm_os_address_space_limit(void);
+size_t pm_os_memory_bytes(void);
+
+/* Whether `address` lies on the stack that the calling thread was started on. */
+bool pm_os_on_stack(const void *address);
+
+long pm_os_pid(void);
+/* Whether the program runs with more rights than its caller: then the environment is not to be trusted. */
+bool pm_os_is_privileged(void);
+
+/* Writes all of it, or as much as the descriptor takes. */
+void pm_os_write(int fd, const char *bytes, size_t length);
+
+/* A new or emptied file for writing, -1 when it cannot be had; pm_os_close closes it. */
+int pm_os_create(const char *path);
+void pm_os_close(int fd);
+
+/* Ends the process by SIGABRT. */
+_Noreturn void pm_os_abort(void);
+
+#endif

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "compiler.h"
+
+static void *
+map(size_t size, int protection, int flags)
+{
+    int saved = errno;
+    void *address = mmap(NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+    errno = saved;
+    return address == MAP_FAILED ? NULL : address;
+}
+
+void *
+pm_os_map(size_t size)
+{
+    return map(size, PROT_READ | PROT_WRITE, 0);
+}
+
+void
+pm_os_unmap(void *address, size_t size)
+{
+    int saved = errno;
+    munmap(address, size);
+    errno = saved;
+}
+
+void *
+pm_os_remap(void *address, size_t old_size, size_t new_size)
+{
+    int saved = errno;
+    void *moved = mremap(address, old_size, new_size, MREMAP_MAYMOVE);
+    errno = saved;
+    return moved == MAP_FAILED ? NULL : moved;
+}
+
+void *
+pm_os_reserve(size_t size, size_t alignment)
+{
+    char *start = map(size + alignment, PROT_NONE, MAP_NORESERVE);
+    if (start == NULL)
+        return NULL;
+    size_t before = -(uintptr_t)start & (alignment - 1);
+    if (before != 0)
+        pm_os_unmap(start, before);
+    pm_os_unmap(start + before + size, alignment - before);
+    /* Pools come and go by the page; a huge page under them would keep 2 MiB for one live block. */
+    int saved = errno;
+    madvise(start + before, size, MADV_NOHUGEPAGE);
+    errno = saved;
+    return start + before;
+}
+
+size_t
+pm_os_page_size(void)
+{
+    return (size_t)getauxval(AT_PAGESZ);
+}
+
+bool
+pm_os_commit(void *address, size_t size)
+{
+    int saved = errno;
+    uintptr_t page = pm_os_page_size();
+    uintptr_t start = (uintptr_t)address & -page;
+    uintptr_t end = ((uintptr_t)address + size + page - 1) & -page;
+    bool done = mprotect((void *)start, end - start, PROT_READ | PROT_WRITE) == 0;
+    errno = saved;
+    return done;
+}
+
+void
+pm_os_discard(void *address, size_t size)
+{
+    int saved = errno;
+    uintptr_t page = pm_os_page_size();
+    uintptr_t start = ((uintptr_t)address + page - 1) & -page;
+    uintptr_t end = ((uintptr_t)address + size) & -page;
+    if (start < end)
+        madvise((void *)start, end - start, MADV_DONTNEED);
+    errno = saved;
+}
+
+void
+pm_os_wait(atomic_uint *word, unsigned value)
+{
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+    errno = saved;
+}
+
+void
+pm_os_wake(atomic_uint *word)
+{
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    errno = saved;
+}
+
+void
+pm_os_yield(void)
+{
+    sched_yield();
+}
+
+bool
+pm_os_is_privileged(void)
+{
+    int saved = errno;
+    bool privileged = getauxval(AT_SECURE) != 0;
+    errno = saved;
+    return privileged;
+}
+
+size_t
+pm_os_address_space_limit(void)
+{
+    struct rlimit limit;
+    int saved = errno;
+    int failed = getrlimit(RLIMIT_AS, &limit);
+    errno = saved;
+    return failed || limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)limit.rlim_cur;
+}
+
+size_t
+pm_os_memory_bytes(void)
+{
+    struct sysinfo info;
+    int saved = errno;
+    int failed = sysinfo(&info);
+    errno = saved;
+    return failed ? 0 : (size_t)info.totalram * info.mem_unit;
+}
+
+bool
+pm_os_on_stack(const void *address)
+{
+    /* Asked once for each thread: finding out costs system calls, and for the main thread a walk over its mappings. libc
+     * may allocate on the way, which ends up here again at most once, with `known` set. */
+    static PM_THREAD_LOCAL struct {
+        uintptr_t low, size;
+        bool known;
+    } stack;
+    if (!stack.known) {
+        int saved = errno;
+        stack.known = true;
+        pthread_attr_t attributes;
+        void *low;
+        size_t size;
+        if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
+            if (pthread_attr_getstack(&attributes, &low, &size) == 0) {
+                stack.low = (uintptr_t)low;
+                stack.size = size;
+            }
+            pthread_attr_destroy(&attributes);
+        }
+        errno = saved;
+    }
+    return (uintptr_t)address - stack.low < stack.size;
+}
+
+long
+pm_os_pid(void)
+{
+    return (long)getpid();
+}
+
+void
+pm_os_write(int fd, const char *bytes, size_t length)
+{
+    int saved = errno;
+    while (length > 0) {
+        ssize_t written = write(fd, bytes, length);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            break;
+        bytes += written;
+        length -= (size_t)written;
+    }
+    errno = saved;
+}
+
+int
+pm_os_create(const char *path)
+{
+    int saved = errno;
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0644);
+    errno = saved;
+    return fd;
+}
+
+void
+pm_os_close(int fd)
+{
+    int saved = errno;
+    close(fd);
+    errno = saved;
+}
+
+_Noreturn void
+pm_os_abort(void)
+{
+    abort();
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * C++ operator new and delete, all forms, under the names the Itanium C++ ABI gives them. Forwarders only: when memory
+ * runs out, the C++ runtime's own operator does what the standard asks for, calls the new-handler and throws; it finds
+ * its memory in malloc, which is ours. So the library needs no C++ runtime, and works with any. Layer 5.
+ *
+ * Only the shared library has this file: in a program linked to the static one the runtime's operators, which call
+ * malloc and free, stay in place.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stddef.h>
+
+#include "alloc.h"
+#include "fast.h"
+#include "report.h"
+
+/* The same operator of the C++ runtime in this process. */
+static void *
+runtime_operator(const char *name)
+{
+    void *found = dlsym(RTLD_NEXT, name);
+    /* A runtime that came with a module opened late is not in sight from here. */
+    static const char *const runtimes[] = {"libstdc++.so.6", "libc++abi.so.1", "libc++.so.1"};
+    for (size_t i = 0; found == NULL && i < sizeof runtimes / sizeof runtimes[0]; i++) {
+        void *runtime = dlopen(runtimes[i], RTLD_LAZY | RTLD_NOLOAD);
+        if (runtime != NULL)
+            found = dlsym(runtime, name);
+    }
+    if (found == NULL)
+        pm_report_bug("operator new fails, and there is no C++ runtime to say so");
+    return found;
+}
+
+/* operator new: (size), (size, nothrow) */
+#define PLAIN_NEW(name)                                                      \
+    PM_EXPORT void *name(size_t size);                                       \
+    void *name(size_t size)                                                  \
+    {                                                                        \
+        void *block = pm_fast_malloc(size);                                  \
+        if (PM_LIKELY(block != NULL))                                        \
+            return block;                                                    \
+        return ((void *(*)(size_t))runtime_operator(#name))(size);           \
+    }
+
+#define NOTHROW_NEW(name)                                                                         \
+    PM_EXPORT void *name(size_t size, const void *nothrow);                                       \
+    void *name(size_t size, const void *nothrow)                                                  \
+    {                                                                                             \
+        void *block = pm_fast_malloc(size);                                                       \
+        if (PM_LIKELY(block != NULL))                                                             \
+            return block;                                                                         \
+        return ((void *(*)(size_t, const void *))runtime_operator(#name))(size, nothrow);         \
+    }
+
+/* (size, alignment), (size, alignment, nothrow) */
+#define ALIGNED_NEW(name)                                                                         \
+    PM_EXPORT void *name(size_t size, size_t alignment);                                          \
+    void *name(size_t size, size_t alignment)                                                     \
+    {                                                                                             \
+        void *block = pm_memalign(alignment, size);                                               \
+        if (PM_LIKELY(block != NULL))                                                             \
+            return block;                                                                         \
+        return ((void *(*)(size_t, size_t))runtime_operator(#name))(size, alignment);             \
+    }
+
+#define ALIGNED_NOTHROW_NEW(name)                                                                        \
+    PM_EXPORT void *name(size_t size, size_t alignment, const void *nothrow);                            \
+    void *name(size_t size, size_t alignment, const void *nothrow)                                       \
+    {                                                                                                    \
+        void *block = pm_memalign(alignment, size);                                                      \
+        if (PM_LIKELY(block != NULL))                                                                    \
+            return block;                                                                                \
+        return ((void *(*)(size_t, size_t, const void *))runtime_operator(#name))(size, alignment, nothrow); \
+    }
+
+/* operator delete takes the same first argument in all forms; what follows it are hints. */
+#define DELETE(name)                       \
+    PM_EXPORT void name(void *block);      \
+    void name(void *block)                 \
+    {                                      \
+        pm_fast_free(block);               \
+    }
+
+PLAIN_NEW(_Znwm)
+PLAIN_NEW(_Znam)
+NOTHROW_NEW(_ZnwmRKSt9nothrow_t)
+NOTHROW_NEW(_ZnamRKSt9nothrow_t)
+ALIGNED_NEW(_ZnwmSt11align_val_t)
+ALIGNED_NEW(_ZnamSt11align_val_t)
+ALIGNED_NOTHROW_NEW(_ZnwmSt11align_val_tRKSt9nothrow_t)
+ALIGNED_NOTHROW_NEW(_ZnamSt11align_val_tRKSt9nothrow_t)
+
+DELETE(_ZdlPv)
+DELETE(_ZdaPv)
+DELETE(_ZdlPvm)
+DELETE(_ZdaPvm)
+DELETE(_ZdlPvSt11align_val_t)
+DELETE(_ZdaPvSt11align_val_t)
+DELETE(_ZdlPvmSt11align_val_t)
+DELETE(_ZdaPvmSt11align_val_t)
+DELETE(_ZdlPvRKSt9nothrow_t)
+DELETE(_ZdaPvRKSt9nothrow_t)
+DELETE(_ZdlPvSt11align_val_tRKSt9nothrow_t)
+DELETE(_ZdaPvSt11align_val_tRKSt9nothrow_t)

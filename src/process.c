@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include "process.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "options.h"
+#include "os.h"
+#include "region.h"
+#include "stats.h"
+#include "system.h"
+
+static struct pm_lock registry_lock;
+static struct pm_heap *heaps;  /* all, linked by next */
+static struct pm_heap *parked; /* linked by next_parked */
+static size_t parked_count;
+
+static pthread_key_t exit_key;
+static bool have_exit_key;
+
+/* ---- Threads ---- */
+
+struct pm_heap *
+pm_process_first_heap(void)
+{
+    pm_lock_acquire(&registry_lock);
+    struct pm_heap *heap = heaps;
+    pm_lock_release(&registry_lock);
+    return heap;
+}
+
+struct pm_heap *
+pm_process_shared_heap(void)
+{
+    return pm_process_first_heap();
+}
+
+size_t
+pm_process_parked_count(void)
+{
+    return parked_count;
+}
+
+static struct pm_heap *
+take_heap(void)
+{
+    pm_lock_acquire(&registry_lock);
+    struct pm_heap *heap = parked;
+    if (heap != NULL) {
+        parked = heap->next_parked;
+        parked_count--;
+    } else if ((heap = pm_heap_create()) != NULL) {
+        heap->next = heaps;
+        heaps = heap;
+    }
+    if (heap != NULL)
+        heap->state = PM_HEAP_OWNED;
+    pm_lock_release(&registry_lock);
+    return heap;
+}
+
+/* The registry's lock is held. */
+static void
+park(struct pm_heap *heap)
+{
+    heap->state = PM_HEAP_PARKED;
+    heap->next_parked = parked;
+    parked = heap;
+    parked_count++;
+}
+
+/* A destructor of the thread's keys. Others may run after it and allocate: they do without a heap. */
+static void
+leave(void *pointer)
+{
+    struct pm_heap *heap = pointer;
+    pm_heap_flush_all(heap);
+    pm_heap_current = &pm_heap_late;
+    pm_heap_trim(heap, false);
+    pm_lock_acquire(&registry_lock);
+    park(heap);
+    pm_lock_release(&registry_lock);
+}
+
+/* ---- Fork ---- */
+
+/* The forking thread takes every lock, so that the child finds each heap between two batches. */
+static void
+before_fork(void)
+{
+    pm_lock_acquire(&registry_lock);
+    for (struct pm_heap *heap = heaps; heap != NULL; heap = heap->next)
+        pm_lock_acquire(&heap->lock);
+    pm_lock_acquire(&pm_map_lock);
+    pm_lock_acquire(&pm_region_lock);
+    pm_lock_fork_begin();
+}
+
+static void
+release_all(void)
+{
+    pm_lock_fork_end();
+    pm_lock_release(&pm_region_lock);
+    pm_lock_release(&pm_map_lock);
+    for (struct pm_heap *heap = heaps; heap != NULL; heap = heap->next)
+        pm_lock_release(&heap->lock);
+    pm_lock_release(&registry_lock);
+}
+
+/* The other threads do not exist here. Their heaps are whole (magazine.h) and wait for new threads, with whatever is in
+ * their magazines: a child that executes another program at once pays no more than this loop for them. */
+static void
+after_fork_in_child(void)
+{
+    for (struct pm_heap *heap = heaps; heap != NULL; heap = heap->next)
+        if (heap->state == PM_HEAP_OWNED && heap != pm_heap_current)
+            park(heap);
+    release_all();
+}
+
+/* ---- Start and end ---- */
+
+enum { NOT_STARTED, STARTING, STARTED };
+static atomic_uint state;
+
+static void
+start(void)
+{
+    int saved = errno;
+    pm_options_read(environ);
+    if (pm_os_is_privileged())
+        pm_options.stats_file[0] = '\0';
+    pm_region_init(pm_options.region);
+    /* From here on this thread's requests are served, also those of the calls below. */
+    if (pm_region.size != 0) {
+        struct pm_heap *heap = take_heap();
+        if (heap != NULL)
+            pm_heap_current = heap;
+    }
+    pm_system_resolve();
+    have_exit_key = pthread_key_create(&exit_key, leave) == 0;
+    if (have_exit_key && pm_heap_current != &pm_heap_none)
+        pthread_setspecific(exit_key, pm_heap_current);
+    pthread_atfork(before_fork, release_all, after_fork_in_child);
+    errno = saved;
+}
+
+/* Several threads may arrive here first when the library is opened late; one starts it, the others wait. False for a
+ * request that start() itself makes. */
+static bool
+ensure_started(void)
+{
+    static PM_THREAD_LOCAL bool starting;
+    if (PM_LIKELY(atomic_load_explicit(&state, memory_order_acquire) == STARTED))
+        return true;
+    if (starting)
+        return false;
+    unsigned expected = NOT_STARTED;
+    if (atomic_compare_exchange_strong(&state, &expected, STARTING)) {
+        starting = true;
+        start();
+        starting = false;
+        atomic_store_explicit(&state, STARTED, memory_order_release);
+        return true;
+    }
+    while (atomic_load_explicit(&state, memory_order_acquire) != STARTED)
+        pm_os_yield();
+    return true;
+}
+
+struct pm_heap *
+pm_process_heap(void)
+{
+    if (!ensure_started())
+        return NULL;
+    if (pm_heap_current == &pm_heap_late)
+        return NULL;
+    if (pm_heap_current == &pm_heap_none) {
+        /* Without the key nobody would notice the thread's exit, and its heap would be lost. */
+        struct pm_heap *heap = have_exit_key && pm_region.size != 0 ? take_heap() : NULL;
+        if (heap == NULL)
+            return NULL;
+        pm_heap_current = heap;
+        int saved = errno;
+        pthread_setspecific(exit_key, heap);
+        errno = saved;
+    }
+    return pm_heap_current;
+}
+
+/* The program may never allocate before it forks or sends a signal to itself; it starts with the library in order. */
+__attribute__((constructor)) static void
+start_early(void)
+{
+    ensure_started();
+}
+
+__attribute__((destructor)) static void
+finish(void)
+{
+    pm_stats_at_exit();
+}

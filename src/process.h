@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The life of the process and of its threads: start-up, which heap a thread gets and what becomes of it, fork, exit.
+ * Layer 3: uses heap.h and everything below.
+ *
+ * A heap is owned by a thread, or parked: its thread has exited, its magazines are empty, and a thread that starts takes
+ * it over, the one parked last first. Heaps are never destroyed. What other threads free into a parked heap goes to its
+ * pools as ever, and its empty arenas return to the region.
+ */
+#ifndef PM_PROCESS_H
+#define PM_PROCESS_H
+
+#include "heap.h"
+
+/* The calling thread's heap, made or taken over if it has none yet. NULL when it cannot have one: it has given its own
+ * back already (allocating in a key destructor), or there is no memory or no region. Only then it uses
+ * pm_process_shared_heap. The first call starts the library. */
+struct pm_heap *pm_process_heap(void);
+
+/* A heap whose pools a thread without one may use, through its lock; NULL when there is no heap at all. */
+struct pm_heap *pm_process_shared_heap(void);
+
+/* All heaps there ever were, newest first. */
+struct pm_heap *pm_process_first_heap(void);
+size_t pm_process_parked_count(void);
+
+#endif

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+#include "region.h"
+
+#include "os.h"
+
+/* On a line of its own: every free reads it, nothing near it may be written. */
+struct pm_region pm_region __attribute__((aligned(PM_CACHE_LINE)));
+struct pm_lock pm_region_lock;
+
+/* Bit i of word c is arena i of chunk c. Arenas under the page map are never free. */
+static uint64_t free_arenas[PM_CHUNK_MAX];
+static uint64_t dirty_arenas[PM_CHUNK_MAX];
+static unsigned committed_chunks; /* this many from the start of the region */
+static unsigned lowest_chunk;     /* no chunk below it has a free arena */
+static uintptr_t first_arena;
+static struct pm_region_counts counts;
+
+/* Free arenas that keep their memory, for whoever needs an arena next: some, and a share of those in use. */
+#define DIRTY_ARENAS_MIN 4
+#define DIRTY_ARENAS_SHARE 16
+
+static size_t
+size_to_try_first(void)
+{
+    size_t size = PM_REGION_MAX;
+    size_t memory = pm_os_memory_bytes();
+    while (memory != 0 && size / 2 >= 4 * memory && size > (size_t)64 << 30)
+        size /= 2;
+    /* Reserved addresses count against this limit, and the program needs them too. */
+    while (size > pm_os_address_space_limit() / 4)
+        size /= 2;
+    return size;
+}
+
+void
+pm_region_init(size_t size)
+{
+    size = size != 0 ? size & ~(PM_REGION_ALIGNMENT - 1) : size_to_try_first();
+    for (; size >= PM_REGION_MIN; size = (size / 2) & ~(PM_REGION_ALIGNMENT - 1)) {
+        char *base = pm_os_reserve(size, PM_REGION_ALIGNMENT);
+        if (base == NULL)
+            continue;
+        first_arena = (uintptr_t)base + pm_round_up(size >> PM_POOL_SHIFT, PM_ARENA_SIZE);
+        counts.reserved_bytes = size;
+        pm_region.base = (uintptr_t)base;
+        pm_region.size = size;
+        return;
+    }
+}
+
+static unsigned
+chunk_of(uintptr_t address)
+{
+    return (unsigned)((address - pm_region.base) >> PM_CHUNK_SHIFT);
+}
+
+static uint64_t
+bit_of(uintptr_t arena)
+{
+    return UINT64_C(1) << (((arena - pm_region.base) >> PM_ARENA_SHIFT) % PM_CHUNK_ARENAS);
+}
+
+/* Makes the next chunk usable: its page of the page map, and its arenas. */
+static bool
+commit_chunk(void)
+{
+    uintptr_t region_end = pm_region.base + pm_region.size;
+    uintptr_t start = pm_region.base + ((uintptr_t)committed_chunks << PM_CHUNK_SHIFT);
+    uintptr_t end = start + PM_CHUNK_SIZE;
+    if (start < first_arena)
+        start = first_arena;
+    if (end > region_end)
+        end = region_end;
+    if (start < end) {
+        char *map_page = (char *)pm_region.base + (size_t)committed_chunks * PM_POOL_SIZE;
+        if (!pm_os_commit(map_page, PM_POOL_SIZE) || !pm_os_commit((void *)start, end - start))
+            return false;
+        counts.committed_bytes += PM_POOL_SIZE + (end - start);
+        for (uintptr_t arena = start; arena + PM_ARENA_SIZE <= end; arena += PM_ARENA_SIZE) {
+            free_arenas[committed_chunks] |= bit_of(arena);
+            counts.arenas_free++;
+        }
+    }
+    committed_chunks++;
+    return true;
+}
+
+static unsigned
+chunk_count(void)
+{
+    return (unsigned)((pm_region.size + PM_CHUNK_SIZE - 1) >> PM_CHUNK_SHIFT);
+}
+
+uintptr_t
+pm_region_take_arena(bool *dirty)
+{
+    uintptr_t arena = 0;
+    pm_lock_acquire(&pm_region_lock);
+    while (lowest_chunk < chunk_count()) {
+        if (lowest_chunk == committed_chunks && !commit_chunk())
+            break;
+        uint64_t word = free_arenas[lowest_chunk];
+        if (word == 0) {
+            lowest_chunk++;
+            continue;
+        }
+        arena = pm_region.base + ((uintptr_t)lowest_chunk << PM_CHUNK_SHIFT) +
+                ((uintptr_t)__builtin_ctzll(word) << PM_ARENA_SHIFT);
+        free_arenas[lowest_chunk] = word & (word - 1);
+        counts.arenas_free--;
+        *dirty = (dirty_arenas[lowest_chunk] & bit_of(arena)) != 0;
+        if (*dirty) {
+            dirty_arenas[lowest_chunk] &= ~bit_of(arena);
+            counts.arenas_dirty--;
+        }
+        if (++counts.arenas > counts.arenas_peak)
+            counts.arenas_peak = counts.arenas;
+        break;
+    }
+    pm_lock_release(&pm_region_lock);
+    return arena;
+}
+
+void
+pm_region_return_arena(uintptr_t arena)
+{
+    pm_lock_acquire(&pm_region_lock);
+    unsigned chunk = chunk_of(arena);
+    counts.arenas--;
+    bool keep = counts.arenas_dirty < DIRTY_ARENAS_MIN + counts.arenas / DIRTY_ARENAS_SHARE;
+    if (keep) {
+        dirty_arenas[chunk] |= bit_of(arena);
+        counts.arenas_dirty++;
+    } else {
+        pm_os_discard((void *)arena, PM_ARENA_SIZE);
+    }
+    free_arenas[chunk] |= bit_of(arena);
+    counts.arenas_free++;
+    if (chunk < lowest_chunk)
+        lowest_chunk = chunk;
+    pm_lock_release(&pm_region_lock);
+}
+
+bool
+pm_region_trim(void)
+{
+    pm_lock_acquire(&pm_region_lock);
+    bool trimmed = counts.arenas_dirty != 0;
+    for (unsigned chunk = 0; counts.arenas_dirty != 0 && chunk < committed_chunks; chunk++)
+        for (; dirty_arenas[chunk] != 0; dirty_arenas[chunk] &= dirty_arenas[chunk] - 1) {
+            uintptr_t arena = pm_region.base + ((uintptr_t)chunk << PM_CHUNK_SHIFT) +
+                              ((uintptr_t)__builtin_ctzll(dirty_arenas[chunk]) << PM_ARENA_SHIFT);
+            pm_os_discard((void *)arena, PM_ARENA_SIZE);
+            counts.arenas_dirty--;
+        }
+    pm_lock_release(&pm_region_lock);
+    return trimmed;
+}
+
+bool
+pm_region_shrink(void)
+{
+    pm_lock_acquire(&pm_region_lock);
+    size_t used = (size_t)committed_chunks << PM_CHUNK_SHIFT;
+    bool shrunk = used < pm_region.size;
+    if (shrunk) {
+        void *unused = (void *)(pm_region.base + used);
+        size_t size = pm_region.size - used;
+        pm_region.size = used;
+        counts.reserved_bytes = used;
+        pm_os_unmap(unused, size);
+    }
+    pm_lock_release(&pm_region_lock);
+    return shrunk;
+}
+
+void
+pm_region_counts(struct pm_region_counts *result)
+{
+    pm_lock_acquire(&pm_region_lock);
+    *result = counts;
+    pm_lock_release(&pm_region_lock);
+}
+
+bool
+pm_region_arena_is_taken(uintptr_t arena)
+{
+    pm_lock_acquire(&pm_region_lock);
+    bool taken = arena >= first_arena && chunk_of(arena) < committed_chunks &&
+                 arena + PM_ARENA_SIZE <= pm_region.base + pm_region.size &&
+                 !(free_arenas[chunk_of(arena)] & bit_of(arena));
+    pm_lock_release(&pm_region_lock);
+    return taken;
+}
+
+uintptr_t
+pm_region_next_arena(uintptr_t arena)
+{
+    if (arena < first_arena)
+        arena = first_arena;
+    uintptr_t end = pm_region.base + ((uintptr_t)committed_chunks << PM_CHUNK_SHIFT);
+    for (; arena + PM_ARENA_SIZE <= end; arena += PM_ARENA_SIZE)
+        if (pm_region_arena_is_taken(arena))
+            return arena;
+    return 0;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The region: one reserved address range that all pools lie in. It begins with the page map, one byte for each of its
+ * 4 KiB pages, that holds the size class of the page's pool (0: no blocks there); behind it lie the arenas. The region
+ * becomes usable chunk by chunk, in address order, so that it never takes more than four mappings: the usable part and
+ * the rest, of the page map and of the arenas.
+ *
+ * Free arenas are bits, one word for each chunk; the lowest free address is taken first. A free arena is dirty as long as
+ * the kernel still holds memory for it.
+ *
+ * Layer 2: uses os.h, lock.h, geometry.h. Everything but the two fields of pm_region and the bytes of the page map is
+ * guarded by the region's lock. A byte of the page map is written by whoever holds the lock of the arena's heap.
+ */
+#ifndef PM_REGION_H
+#define PM_REGION_H
+
+#include <stdbool.h>
+
+#include "compiler.h"
+#include "geometry.h"
+#include "lock.h"
+
+struct pm_region {
+    uintptr_t base; /* also where the page map begins */
+    size_t size;    /* 0 until the region is reserved, and when it cannot be: no address lies in it */
+};
+
+struct pm_region_counts {
+    size_t reserved_bytes, committed_bytes;
+    size_t arenas, arenas_peak; /* taken */
+    size_t arenas_free, arenas_dirty;
+};
+
+extern struct pm_region pm_region;
+extern struct pm_lock pm_region_lock;
+
+/* "Is this pointer ours?": one subtraction, one compare. */
+PM_INLINE bool
+pm_region_contains(const void *address)
+{
+    return (uintptr_t)address - pm_region.base < pm_region.size;
+}
+
+/* The byte of the page map for an address in the region. */
+PM_INLINE uint8_t *
+pm_region_page(const void *address)
+{
+    return (uint8_t *)pm_region.base + (((uintptr_t)address - pm_region.base) >> PM_POOL_SHIFT);
+}
+
+/* Reserves `size` bytes, or what is sensible when it is 0, or less when there is not so much. */
+void pm_region_init(size_t size);
+
+/* A free arena, 0 when there is none. The page map of all its pages is 0; its memory is zero, or, when `dirty`, what it
+ * held before. */
+uintptr_t pm_region_take_arena(bool *dirty);
+void pm_region_return_arena(uintptr_t arena);
+
+/* Gives the memory of all free arenas back to the kernel; true when there was any. */
+bool pm_region_trim(void);
+
+/* Gives the part of the reservation that was never used back to the kernel: the last resort of a program that runs
+ * out of address space. True when there was any. */
+bool pm_region_shrink(void);
+
+void pm_region_counts(struct pm_region_counts *counts);
+
+/* The taken arena at or behind `arena`, 0 when there is none; pass 0 to begin. An arena can be given back, or taken, as
+ * soon as the call returns. */
+uintptr_t pm_region_next_arena(uintptr_t arena);
+bool pm_region_arena_is_taken(uintptr_t arena);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the pools hold, gathered from the heaps and the region on request: pm_stats_get and pm_stats_print
+ * (poolmalloc.h), the dump at exit, and the statistics calls of glibc, which report pools and system allocator together.
+ * Nothing here allocates from the pools. Layer 4: uses process.h and everything below.
+ */
+#ifndef PM_STATS_H
+#define PM_STATS_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+/* Pools and system allocator in the terms of mallinfo2(3). */
+struct pm_totals {
+    size_t obtained_bytes; /* from the kernel */
+    size_t used_bytes;     /* in blocks in use */
+    size_t free_bytes;     /* obtained and not in use */
+    size_t pool_used_bytes, pool_free_bytes;
+    size_t mapped_blocks, mapped_bytes;
+    size_t trimmable_bytes;
+};
+
+void pm_stats_totals(struct pm_totals *totals);
+
+#ifdef __GLIBC__
+#include <malloc.h>
+struct mallinfo2 pm_stats_mallinfo2(void);
+struct mallinfo pm_stats_mallinfo(void);
+#endif
+
+/* As malloc_stats(3), on a file descriptor. */
+void pm_stats_print_totals(int fd);
+
+/* As malloc_info(3): XML. -1 and EINVAL when `options` is not 0. */
+int pm_stats_print_xml(int options, FILE *stream);
+
+/* The dump that POOLMALLOC_STATS asks for. */
+void pm_stats_at_exit(void);
+
+#endif

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Blocks with a mapping of their own: for requests too large for the pools that arrive while the system allocator is
+ * still being looked up, and for static programs linked without --wrap, where there is none. Slow and simple.
+ */
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "geometry.h"
+#include "lock.h"
+#include "os.h"
+#include "system.h"
+
+/* In the 64 bytes in front of the block. */
+struct mapping {
+    struct mapping *next, *previous;
+    void *start;
+    size_t size; /* of the mapping */
+};
+
+#define HEADER PM_CACHE_LINE
+
+_Static_assert(sizeof(struct mapping) <= HEADER, "the header fits in front of the block");
+
+struct pm_lock pm_map_lock;
+size_t pm_map_count;
+static struct mapping *mappings;
+static size_t mapped_bytes;
+
+struct pm_system pm_system = {
+    .malloc = pm_map_malloc,
+    .free = pm_map_free,
+    .calloc = pm_map_calloc,
+    .realloc = pm_map_realloc,
+    .aligned_alloc = pm_map_memalign,
+    .usable_size = pm_map_usable_size,
+    .info = pm_map_info,
+};
+
+static struct mapping *
+header_of(const void *block)
+{
+    return (struct mapping *)((uintptr_t)block - HEADER);
+}
+
+static void
+link_mapping(struct mapping *mapping)
+{
+    pm_lock_acquire(&pm_map_lock);
+    mapping->previous = NULL;
+    mapping->next = mappings;
+    if (mappings != NULL)
+        mappings->previous = mapping;
+    mappings = mapping;
+    pm_map_count++;
+    mapped_bytes += mapping->size;
+    pm_lock_release(&pm_map_lock);
+}
+
+static void
+unlink_mapping(struct mapping *mapping)
+{
+    pm_lock_acquire(&pm_map_lock);
+    if (mapping->previous != NULL)
+        mapping->previous->next = mapping->next;
+    else
+        mappings = mapping->next;
+    if (mapping->next != NULL)
+        mapping->next->previous = mapping->previous;
+    pm_map_count--;
+    mapped_bytes -= mapping->size;
+    pm_lock_release(&pm_map_lock);
+}
+
+void *
+pm_map_memalign(size_t alignment, size_t size)
+{
+    size_t before = alignment < HEADER ? HEADER : alignment;
+    if (size > PTRDIFF_MAX || before > PTRDIFF_MAX - size - PM_POOL_SIZE) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    /* Mappings begin at pages: a larger alignment needs room to move. */
+    size_t slack = alignment > PM_POOL_SIZE ? alignment : 0;
+    size_t total = pm_round_up(before + slack + size, PM_POOL_SIZE);
+    char *start = pm_os_map(total);
+    if (start == NULL) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    char *block = (char *)pm_round_up((uintptr_t)start + HEADER, before);
+    *header_of(block) = (struct mapping){.start = start, .size = total};
+    link_mapping(header_of(block));
+    return block;
+}
+
+void *
+pm_map_malloc(size_t size)
+{
+    return pm_map_memalign(PM_MALLOC_ALIGNMENT, size);
+}
+
+void *
+pm_map_calloc(size_t count, size_t size)
+{
+    size_t total;
+    if (__builtin_mul_overflow(count, size, &total)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return pm_map_malloc(total);
+}
+
+void
+pm_map_free(void *block)
+{
+    if (block == NULL)
+        return;
+    struct mapping *mapping = header_of(block);
+    unlink_mapping(mapping);
+    pm_os_unmap(mapping->start, mapping->size);
+}
+
+size_t
+pm_map_usable_size(void *block)
+{
+    const struct mapping *mapping = header_of(block);
+    return (size_t)((char *)mapping->start + mapping->size - (char *)block);
+}
+
+void *
+pm_map_realloc(void *block, size_t size)
+{
+    if (block == NULL)
+        return pm_map_malloc(size);
+    if (size > PTRDIFF_MAX - PM_POOL_SIZE) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    struct mapping *mapping = header_of(block);
+    size_t offset = (size_t)((char *)block - (char *)mapping->start);
+    size_t total = pm_round_up(offset + size, PM_POOL_SIZE);
+    if (total == mapping->size)
+        return block;
+    unlink_mapping(mapping);
+    char *start = pm_os_remap(mapping->start, mapping->size, total);
+    if (start == NULL) {
+        link_mapping(mapping);
+        errno = ENOMEM;
+        return NULL;
+    }
+    mapping = header_of(start + offset);
+    mapping->start = start;
+    mapping->size = total;
+    link_mapping(mapping);
+    return start + offset;
+}
+
+bool
+pm_map_owns(const void *block)
+{
+    pm_lock_acquire(&pm_map_lock);
+    const struct mapping *mapping = mappings;
+    while (mapping != NULL && mapping != header_of(block))
+        mapping = mapping->next;
+    pm_lock_release(&pm_map_lock);
+    return mapping != NULL;
+}
+
+void
+pm_map_info(struct pm_system_info *info)
+{
+    pm_lock_acquire(&pm_map_lock);
+    *info = (struct pm_system_info){
+        .obtained_bytes = mapped_bytes,
+        .mapped_bytes = mapped_bytes,
+        .mapped_blocks = pm_map_count,
+        .used_bytes = mapped_bytes,
+    };
+    pm_lock_release(&pm_map_lock);
+}
+
+/* Blocks of before the table was filled may still be alive; nearly always none is. */
+static bool
+is_mapped(const void *block)
+{
+    return PM_UNLIKELY(pm_map_count != 0) && pm_system.free != pm_map_free && pm_map_owns(block);
+}
+
+void
+pm_system_free(void *block)
+{
+    if (is_mapped(block))
+        pm_map_free(block);
+    else
+        pm_system.free(block);
+}
+
+void *
+pm_system_realloc(void *block, size_t size)
+{
+    return is_mapped(block) ? pm_map_realloc(block, size) : pm_system.realloc(block, size);
+}
+
+size_t
+pm_system_usable_size(void *block)
+{
+    return is_mapped(block) ? pm_map_usable_size(block) : pm_system.usable_size(block);
+}
+
+int
+pm_system_option(int parameter, int value)
+{
+    return pm_system.option != NULL ? pm_system.option(parameter, value) : 0;
+}

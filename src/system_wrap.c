@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The system allocator of a fully static program that is linked with --wrap: libc's own malloc, which the linker calls
+ * __real_malloc. This object is in the program if and only if the wrapped names are (override.c with PM_WRAP).
+ */
+#define _GNU_SOURCE
+#include <malloc.h>
+#include <stddef.h>
+
+#include "system.h"
+
+void *__real_malloc(size_t size);
+void __real_free(void *block);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *block, size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
+size_t __real_malloc_usable_size(void *block);
+void pm_system_resolve_wrapped(void);
+
+#ifdef __GLIBC__
+int __real_malloc_trim(size_t pad);
+int __real_mallopt(int parameter, int value);
+struct mallinfo2 __real_mallinfo2(void);
+
+static void
+wrapped_info(struct pm_system_info *info)
+{
+    pm_system_info_of_glibc(info, __real_mallinfo2());
+}
+#endif
+
+void
+pm_system_resolve_wrapped(void)
+{
+    pm_system = (struct pm_system){
+        .malloc = __real_malloc,
+        .free = __real_free,
+        .calloc = __real_calloc,
+        .realloc = __real_realloc,
+        .aligned_alloc = __real_aligned_alloc,
+        .usable_size = __real_malloc_usable_size,
+#ifdef __GLIBC__
+        .trim = __real_malloc_trim,
+        .option = __real_mallopt,
+        .info = wrapped_info,
+#endif
+    };
+}
