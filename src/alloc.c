@@ -24,13 +24,26 @@ fail(int error)
 
 /* ---- The system allocator's share ---- */
 
-/* When the system allocator fails, address space that the region does not use may be what is missing. */
-#define OR_AFTER_SHRINKING(request)                                   \
-    __extension__({                                                   \
-        void *answer = (request);                                     \
-        if (PM_UNLIKELY(answer == NULL) && pm_region_shrink())        \
-            answer = (request);                                       \
-        answer;                                                       \
+/* The system allocator has failed: what it lacks may be memory or address space that the pools have and do not need.
+ * True when some was given up. */
+static PM_SLOW bool
+give_way(size_t size)
+{
+    bool gave = false;
+    struct pm_heap *heap = pm_heap_current;
+    if (heap != &pm_heap_none && heap != &pm_heap_late) {
+        gave = pm_heap_flush_all(heap);
+        pm_heap_trim(heap, false);
+    }
+    return pm_region_decommit(size) || pm_region_shrink() || gave;
+}
+
+#define OR_AFTER_GIVING_WAY(size, request)                    \
+    __extension__({                                           \
+        void *answer = (request);                             \
+        while (PM_UNLIKELY(answer == NULL) && give_way(size)) \
+            answer = (request);                               \
+        answer;                                               \
     })
 
 /* Counts a request that goes to the system allocator, for a thread with a heap; the first one of a thread gets it one. */
@@ -52,24 +65,33 @@ pm_malloc_large(size_t size)
     if (PM_UNLIKELY(size > PTRDIFF_MAX))
         return fail(ENOMEM);
     count_system(size);
-    return OR_AFTER_SHRINKING(pm_system.malloc(size));
+    return OR_AFTER_GIVING_WAY(size, pm_system.malloc(size));
 }
 
 /* ---- Slow paths ---- */
+
+static void *
+take_from_pools(unsigned class)
+{
+    struct pm_heap *heap = pm_process_heap();
+    if (PM_LIKELY(heap != NULL))
+        return pm_heap_refill(heap, class);
+    heap = pm_process_shared_heap();
+    return heap != NULL ? pm_heap_take_one(heap, class) : NULL;
+}
 
 /* A block of the class; when no pool is to be had the system allocator has the last word. */
 static void *
 allocate_class(unsigned class)
 {
-    struct pm_heap *heap = pm_process_heap();
-    void *block = NULL;
-    if (PM_LIKELY(heap != NULL))
-        block = pm_heap_refill(heap, class);
-    else if ((heap = pm_process_shared_heap()) != NULL)
-        block = pm_heap_take_one(heap, class);
-    if (PM_LIKELY(block != NULL))
-        return block;
-    return OR_AFTER_SHRINKING(pm_system.malloc(pm_class_size(class)));
+    void *block = take_from_pools(class);
+    while (PM_UNLIKELY(block == NULL)) {
+        block = pm_system.malloc(pm_class_size(class));
+        if (block != NULL || !give_way(PM_SMALL_MAX))
+            break;
+        block = take_from_pools(class);
+    }
+    return block;
 }
 
 PM_NOINLINE void *
@@ -82,7 +104,7 @@ pm_malloc_slow(size_t size)
         return allocate_class(number);
     size_t block_size = pm_magazine_block_size(number);
     count_system(block_size);
-    return OR_AFTER_SHRINKING(pm_system.malloc(block_size));
+    return OR_AFTER_GIVING_WAY(block_size, pm_system.malloc(block_size));
 }
 
 static _Noreturn void
@@ -210,7 +232,7 @@ pm_calloc(size_t count, size_t size)
             return fail(ENOMEM);
         count_system(total);
         /* It knows which of its memory is zero already. */
-        return OR_AFTER_SHRINKING(pm_system.calloc(1, total));
+        return OR_AFTER_GIVING_WAY(total, pm_system.calloc(1, total));
     }
     void *block = pm_fast_malloc(total);
     return PM_LIKELY(block != NULL) ? memset(block, 0, total) : NULL;
@@ -227,7 +249,7 @@ pm_memalign(size_t alignment, size_t size)
     if (alignment <= PM_MALLOC_ALIGNMENT)
         return pm_fast_malloc(size);
     count_system(size);
-    return OR_AFTER_SHRINKING(pm_system.aligned_alloc(alignment, size));
+    return OR_AFTER_GIVING_WAY(size, pm_system.aligned_alloc(alignment, size));
 }
 
 PM_EXPORT void *
@@ -255,7 +277,7 @@ pm_posix_memalign(void **block, size_t alignment, size_t size)
 void *
 pm_memalign_rounded(size_t alignment, size_t size)
 {
-    if (alignment > (size_t)1 << 62)
+    if (alignment > SIZE_MAX / 2 + 1)
         return fail(EINVAL);
     size_t rounded = PM_GRANULE;
     while (rounded < alignment)
@@ -309,11 +331,11 @@ pm_is_pooled(const void *block)
     return pm_region_contains(block);
 }
 
-/* Moving a block down pays when it saves at least half of it. */
+/* A block that gets smaller moves when that saves at least half of it. */
 static bool
 stays(size_t old_size, size_t new_size)
 {
-    return new_size <= old_size && new_size > old_size / 2;
+    return new_size <= old_size && (new_size > old_size / 2 || pm_good_size(new_size) == old_size);
 }
 
 PM_EXPORT void *
@@ -333,7 +355,7 @@ pm_realloc(void *block, size_t size)
         if (stays(old_size, size) && old_size <= PM_CACHED_MAX)
             return block;
         count_system(size);
-        return OR_AFTER_SHRINKING(pm_system_realloc(block, size));
+        return OR_AFTER_GIVING_WAY(size, pm_system_realloc(block, size));
     }
     /* A block of an odd class may be less aligned than the size asks for now. */
     size_t alignment = size <= PM_GRANULE ? PM_GRANULE : pm_options.alignment;

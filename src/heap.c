@@ -438,9 +438,10 @@ pm_heap_flush_system(struct pm_heap *heap, unsigned number, void *block)
         pm_system_free(block);
 }
 
-void
+bool
 pm_heap_flush_all(struct pm_heap *heap)
 {
+    bool flushed = false;
     for (unsigned number = 1; number < PM_MAGAZINE_COUNT; number++) {
         struct pm_magazine *magazine = &heap->magazines[number];
         while (pm_magazine_count(magazine) != 0) {
@@ -448,6 +449,7 @@ pm_heap_flush_all(struct pm_heap *heap)
             pm_lock_acquire(&heap->lock);
             unsigned count = remove_oldest(magazine, batch);
             pm_lock_release(&heap->lock);
+            flushed = true;
             if (number <= PM_CLASS_LAST)
                 pm_heap_return(batch, count, PM_FOUND_LATER);
             else
@@ -455,6 +457,7 @@ pm_heap_flush_all(struct pm_heap *heap)
                     pm_system_free(batch[i]);
         }
     }
+    return flushed;
 }
 
 /* ---- Checks ---- */

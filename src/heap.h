@@ -76,8 +76,8 @@ void pm_heap_flush(struct pm_heap *heap, unsigned class, void *block);
 /* As pm_heap_flush, for a block of the system allocator. */
 void pm_heap_flush_system(struct pm_heap *heap, unsigned magazine, void *block);
 
-/* Empties all magazines. */
-void pm_heap_flush_all(struct pm_heap *heap);
+/* Empties all magazines; false when they were empty. */
+bool pm_heap_flush_all(struct pm_heap *heap);
 
 /* ---- Called by any thread ---- */
 

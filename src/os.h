@@ -18,6 +18,9 @@ void *pm_os_reserve(size_t size, size_t alignment);
  * range is widened to whole pages of the machine, which may be larger than 4 KiB. */
 bool pm_os_commit(void *address, size_t size);
 
+/* Undoes pm_os_commit for whole pages of the machine: their memory is given back, and they count as reserved only. */
+void pm_os_decommit(void *address, size_t size);
+
 /* Gives the memory of pages back; they stay usable. The mapping is not split. The range is narrowed to whole pages of
  * the machine: only of these the memory is gone, and zero. */
 void pm_os_discard(void *address, size_t size);

@@ -85,6 +85,16 @@ pm_os_commit(void *address, size_t size)
 }
 
 void
+pm_os_decommit(void *address, size_t size)
+{
+    int saved = errno;
+    /* A new mapping in place of the old one, and not mprotect: only so the kernel forgets what it had promised. */
+    if (mmap(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED)
+        madvise(address, size, MADV_NOHUGEPAGE);
+    errno = saved;
+}
+
+void
 pm_os_discard(void *address, size_t size)
 {
     int saved = errno;

@@ -25,6 +25,8 @@
 #define PM_NAME(name) name
 #endif
 
+const char pm_override_anchor;
+
 /* Names that the system's headers may not declare. */
 void PM_NAME(free_sized)(void *block, size_t size);
 void PM_NAME(free_aligned_sized)(void *block, size_t alignment, size_t size);

@@ -4,8 +4,7 @@
  * runs out, the C++ runtime's own operator does what the standard asks for, calls the new-handler and throws; it finds
  * its memory in malloc, which is ours. So the library needs no C++ runtime, and works with any. Layer 5.
  *
- * Only the shared library has this file: in a program linked to the static one the runtime's operators, which call
- * malloc and free, stay in place.
+ * In a program linked with --wrap the runtime's operators, which call malloc and free, stay in place.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -14,6 +13,15 @@
 #include "alloc.h"
 #include "fast.h"
 #include "report.h"
+
+/* ---- When memory runs out ---- */
+
+/* A fully static program has no dlsym worth calling, and its runtime's operators are not in it, because these are. What
+ * they are made of nearly always is. */
+extern void *dlsym(void *restrict handle, const char *restrict name) __attribute__((weak));
+extern void *dlopen(const char *path, int mode) __attribute__((weak));
+extern void (*_ZSt15get_new_handlerv(void))(void) __attribute__((weak));
+extern void _ZSt17__throw_bad_allocv(void) __attribute__((weak));
 
 /* The same operator of the C++ runtime in this process. */
 static void *
@@ -32,6 +40,25 @@ runtime_operator(const char *name)
     return found;
 }
 
+/* For a fully static program: as the runtime's operator, but for what it does in the nothrow forms. */
+static void *
+static_new(size_t size, size_t alignment)
+{
+    for (;;) {
+        void (*handler)(void) = _ZSt15get_new_handlerv != NULL ? _ZSt15get_new_handlerv() : NULL;
+        if (handler == NULL && _ZSt17__throw_bad_allocv != NULL)
+            _ZSt17__throw_bad_allocv();
+        if (handler == NULL)
+            pm_report_bug("operator new fails, and there is no C++ runtime to say so");
+        handler();
+        void *block = pm_memalign(alignment, size);
+        if (block != NULL)
+            return block;
+    }
+}
+
+/* ---- The operators ---- */
+
 /* operator new: (size), (size, nothrow) */
 #define PLAIN_NEW(name)                                                      \
     PM_EXPORT void *name(size_t size);                                       \
@@ -40,6 +67,8 @@ runtime_operator(const char *name)
         void *block = pm_fast_malloc(size);                                  \
         if (PM_LIKELY(block != NULL))                                        \
             return block;                                                    \
+        if (dlsym == NULL)                                                   \
+            return static_new(size, PM_MALLOC_ALIGNMENT);                    \
         return ((void *(*)(size_t))runtime_operator(#name))(size);           \
     }
 
@@ -50,10 +79,13 @@ runtime_operator(const char *name)
         void *block = pm_fast_malloc(size);                                                       \
         if (PM_LIKELY(block != NULL))                                                             \
             return block;                                                                         \
+        if (dlsym == NULL)                                                                        \
+            return NULL;                                                                          \
         return ((void *(*)(size_t, const void *))runtime_operator(#name))(size, nothrow);         \
     }
 
-/* (size, alignment), (size, alignment, nothrow) */
+/* (size, alignment), (size, alignment, nothrow). The runtime rounds the size up to the alignment, and older ones do not
+ * see it overflow: an impossible size fails as an unaligned one. */
 #define ALIGNED_NEW(name)                                                                         \
     PM_EXPORT void *name(size_t size, size_t alignment);                                          \
     void *name(size_t size, size_t alignment)                                                     \
@@ -61,6 +93,10 @@ runtime_operator(const char *name)
         void *block = pm_memalign(alignment, size);                                               \
         if (PM_LIKELY(block != NULL))                                                             \
             return block;                                                                         \
+        if (size > PTRDIFF_MAX)                                                                   \
+            return _Znwm(size);                                                                   \
+        if (dlsym == NULL)                                                                        \
+            return static_new(size, alignment);                                                   \
         return ((void *(*)(size_t, size_t))runtime_operator(#name))(size, alignment);             \
     }
 
@@ -71,6 +107,10 @@ runtime_operator(const char *name)
         void *block = pm_memalign(alignment, size);                                                      \
         if (PM_LIKELY(block != NULL))                                                                    \
             return block;                                                                                \
+        if (size > PTRDIFF_MAX)                                                                          \
+            return _ZnwmRKSt9nothrow_t(size, nothrow);                                                   \
+        if (dlsym == NULL)                                                                               \
+            return NULL;                                                                                 \
         return ((void *(*)(size_t, size_t, const void *))runtime_operator(#name))(size, alignment, nothrow); \
     }
 

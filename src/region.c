@@ -60,26 +60,43 @@ bit_of(uintptr_t arena)
     return UINT64_C(1) << (((arena - pm_region.base) >> PM_ARENA_SHIFT) % PM_CHUNK_ARENAS);
 }
 
+/* The arenas of a chunk, from the first to behind the last; the page map and the region's end may leave fewer than 64. */
+struct arenas {
+    uintptr_t start, end;
+    uint64_t bits;
+};
+
+static struct arenas
+arenas_of(unsigned chunk)
+{
+    uintptr_t start = pm_region.base + ((uintptr_t)chunk << PM_CHUNK_SHIFT);
+    uintptr_t end = start + PM_CHUNK_SIZE, region_end = pm_region.base + pm_region.size;
+    start = start < first_arena ? first_arena : start;
+    end = end > region_end ? region_end & ~(PM_ARENA_SIZE - 1) : end;
+    if (start >= end)
+        return (struct arenas){0};
+    uint64_t bits = ~UINT64_C(0) >> (PM_CHUNK_ARENAS - ((end - start) >> PM_ARENA_SHIFT));
+    return (struct arenas){start, end, bits * bit_of(start)};
+}
+
+static char *
+map_page_of(unsigned chunk)
+{
+    return (char *)pm_region.base + (size_t)chunk * PM_POOL_SIZE;
+}
+
 /* Makes the next chunk usable: its page of the page map, and its arenas. */
 static bool
 commit_chunk(void)
 {
-    uintptr_t region_end = pm_region.base + pm_region.size;
-    uintptr_t start = pm_region.base + ((uintptr_t)committed_chunks << PM_CHUNK_SHIFT);
-    uintptr_t end = start + PM_CHUNK_SIZE;
-    if (start < first_arena)
-        start = first_arena;
-    if (end > region_end)
-        end = region_end;
-    if (start < end) {
-        char *map_page = (char *)pm_region.base + (size_t)committed_chunks * PM_POOL_SIZE;
-        if (!pm_os_commit(map_page, PM_POOL_SIZE) || !pm_os_commit((void *)start, end - start))
+    struct arenas arenas = arenas_of(committed_chunks);
+    if (arenas.bits != 0) {
+        if (!pm_os_commit(map_page_of(committed_chunks), PM_POOL_SIZE) ||
+            !pm_os_commit((void *)arenas.start, arenas.end - arenas.start))
             return false;
-        counts.committed_bytes += PM_POOL_SIZE + (end - start);
-        for (uintptr_t arena = start; arena + PM_ARENA_SIZE <= end; arena += PM_ARENA_SIZE) {
-            free_arenas[committed_chunks] |= bit_of(arena);
-            counts.arenas_free++;
-        }
+        counts.committed_bytes += PM_POOL_SIZE + (arenas.end - arenas.start);
+        counts.arenas_free += (size_t)__builtin_popcountll(arenas.bits);
+        free_arenas[committed_chunks] = arenas.bits;
     }
     committed_chunks++;
     return true;
@@ -157,12 +174,37 @@ pm_region_trim(void)
     return trimmed;
 }
 
+/* The page map keeps its page: it is one in 4096, and all zero. */
+bool
+pm_region_decommit(size_t wanted)
+{
+    bool done = false;
+    pm_lock_acquire(&pm_region_lock);
+    bool enough = counts.arenas_free >= wanted / PM_ARENA_SIZE;
+    for (; enough && committed_chunks > 0; committed_chunks--) {
+        unsigned chunk = committed_chunks - 1;
+        struct arenas arenas = arenas_of(chunk);
+        if (arenas.bits == 0 || free_arenas[chunk] != arenas.bits)
+            break;
+        pm_os_decommit((void *)arenas.start, arenas.end - arenas.start);
+        counts.committed_bytes -= PM_POOL_SIZE + (arenas.end - arenas.start);
+        counts.arenas_free -= (size_t)__builtin_popcountll(arenas.bits);
+        counts.arenas_dirty -= (size_t)__builtin_popcountll(dirty_arenas[chunk]);
+        free_arenas[chunk] = dirty_arenas[chunk] = 0;
+        done = true;
+    }
+    if (lowest_chunk > committed_chunks)
+        lowest_chunk = committed_chunks;
+    pm_lock_release(&pm_region_lock);
+    return done;
+}
+
 bool
 pm_region_shrink(void)
 {
     pm_lock_acquire(&pm_region_lock);
     size_t used = (size_t)committed_chunks << PM_CHUNK_SHIFT;
-    bool shrunk = used < pm_region.size;
+    bool shrunk = used < pm_region.size && pm_os_address_space_limit() != SIZE_MAX;
     if (shrunk) {
         void *unused = (void *)(pm_region.base + used);
         size_t size = pm_region.size - used;

@@ -59,8 +59,13 @@ void pm_region_return_arena(uintptr_t arena);
 /* Gives the memory of all free arenas back to the kernel; true when there was any. */
 bool pm_region_trim(void);
 
-/* Gives the part of the reservation that was never used back to the kernel: the last resort of a program that runs
- * out of address space. True when there was any. */
+/* What is left to a program that runs out of memory or of address space: the chunks at the end of the accessible part
+ * whose arenas are all free go out of use. Nothing is done, and false returned, when that cannot amount to `wanted`
+ * bytes. */
+bool pm_region_decommit(size_t wanted);
+
+/* The part of the reservation behind the accessible one goes back to the kernel, for good: only under a limit on address
+ * space that can be what is missing. False when there is no such limit, or nothing to give. */
 bool pm_region_shrink(void);
 
 void pm_region_counts(struct pm_region_counts *counts);

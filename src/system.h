@@ -68,6 +68,9 @@ void pm_system_free(void *block);
 void *pm_system_realloc(void *block, size_t size);
 size_t pm_system_usable_size(void *block);
 
+/* In override.c. */
+extern const char pm_override_anchor;
+
 /* ---- system_map.c: a mapping for each block ---- */
 
 void *pm_map_malloc(size_t size);

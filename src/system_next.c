@@ -10,9 +10,6 @@
 
 #include "system.h"
 
-/* Present in a program that was linked with --wrap (system_wrap.c). */
-extern void pm_system_resolve_wrapped(void) __attribute__((weak));
-
 /* A fully static program has no dlsym worth calling; a weak reference does not pull it in. */
 extern void *dlsym(void *restrict handle, const char *restrict name) __attribute__((weak));
 
@@ -27,6 +24,9 @@ next_info(struct pm_system_info *info)
 }
 #endif
 
+/* Every program that links the static library gets override.c, also one that never names malloc itself. */
+__attribute__((used)) static const char *const override = &pm_override_anchor;
+
 static void *
 next(const char *name)
 {
@@ -36,10 +36,6 @@ next(const char *name)
 void
 pm_system_resolve(void)
 {
-    if (pm_system_resolve_wrapped != NULL) {
-        pm_system_resolve_wrapped();
-        return;
-    }
     if (dlsym == NULL)
         return;
     struct pm_system found = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The system allocator of a fully static program that is linked with --wrap: libc's own malloc, which the linker calls
- * __real_malloc. This object is in the program if and only if the wrapped names are (override.c with PM_WRAP).
+ * __real_malloc.
  */
 #define _GNU_SOURCE
 #include <malloc.h>
@@ -15,7 +15,6 @@ void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *block, size_t size);
 void *__real_aligned_alloc(size_t alignment, size_t size);
 size_t __real_malloc_usable_size(void *block);
-void pm_system_resolve_wrapped(void);
 
 #ifdef __GLIBC__
 int __real_malloc_trim(size_t pad);
@@ -30,7 +29,7 @@ wrapped_info(struct pm_system_info *info)
 #endif
 
 void
-pm_system_resolve_wrapped(void)
+pm_system_resolve(void)
 {
     pm_system = (struct pm_system){
         .malloc = __real_malloc,
