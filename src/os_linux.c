@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -16,6 +15,10 @@
 #include <unistd.h>
 
 #include "compiler.h"
+
+/* Of the kernel's interface; its headers are not everywhere where libc's are. */
+#define FUTEX_WAIT_PRIVATE 128
+#define FUTEX_WAKE_PRIVATE 129
 
 static void *
 map(size_t size, int protection, int flags)

@@ -16,18 +16,18 @@
 
 /* ---- When memory runs out ---- */
 
-/* A fully static program has no dlsym worth calling, and its runtime's operators are not in it, because these are. What
- * they are made of nearly always is. */
+/* A fully static program may have no dlsym, and does not have its runtime's operators, because these took their place;
+ * what those are made of it nearly always has. */
 extern void *dlsym(void *restrict handle, const char *restrict name) __attribute__((weak));
-extern void *dlopen(const char *path, int mode) __attribute__((weak));
 extern void (*_ZSt15get_new_handlerv(void))(void) __attribute__((weak));
 extern void _ZSt17__throw_bad_allocv(void) __attribute__((weak));
 
-/* The same operator of the C++ runtime in this process. */
+/* The same operator of the C++ runtime in this process; NULL in a fully static program. */
 static void *
 runtime_operator(const char *name)
 {
-    void *found = dlsym(RTLD_NEXT, name);
+    void *found = dlsym != NULL ? dlsym(RTLD_NEXT, name) : NULL;
+#if PM_SHARED
     /* A runtime that came with a module opened late is not in sight from here. */
     static const char *const runtimes[] = {"libstdc++.so.6", "libc++abi.so.1", "libc++.so.1"};
     for (size_t i = 0; found == NULL && i < sizeof runtimes / sizeof runtimes[0]; i++) {
@@ -35,14 +35,13 @@ runtime_operator(const char *name)
         if (runtime != NULL)
             found = dlsym(runtime, name);
     }
-    if (found == NULL)
-        pm_report_bug("operator new fails, and there is no C++ runtime to say so");
+#endif
     return found;
 }
 
-/* For a fully static program: as the runtime's operator, but for what it does in the nothrow forms. */
+/* What the runtime's throwing operators do. */
 static void *
-static_new(size_t size, size_t alignment)
+new_without_runtime(size_t size, size_t alignment)
 {
     for (;;) {
         void (*handler)(void) = _ZSt15get_new_handlerv != NULL ? _ZSt15get_new_handlerv() : NULL;
@@ -57,61 +56,77 @@ static_new(size_t size, size_t alignment)
     }
 }
 
+typedef void *plain_new(size_t size);
+typedef void *nothrow_new(size_t size, const void *nothrow);
+typedef void *aligned_new(size_t size, size_t alignment);
+typedef void *aligned_nothrow_new(size_t size, size_t alignment, const void *nothrow);
+
+static PM_SLOW void *
+plain_failed(const char *name, size_t size)
+{
+    plain_new *same = runtime_operator(name);
+    return same != NULL ? same(size) : new_without_runtime(size, PM_MALLOC_ALIGNMENT);
+}
+
+static PM_SLOW void *
+nothrow_failed(const char *name, size_t size, const void *nothrow)
+{
+    nothrow_new *same = runtime_operator(name);
+    return same != NULL ? same(size, nothrow) : NULL;
+}
+
+/* The runtime rounds the size up to the alignment, and older ones do not see it overflow: an impossible size fails as an
+ * unaligned one. */
+static PM_SLOW void *
+aligned_failed(const char *name, size_t size, size_t alignment)
+{
+    if (size > PTRDIFF_MAX)
+        return plain_failed("_Znwm", size);
+    aligned_new *same = runtime_operator(name);
+    return same != NULL ? same(size, alignment) : new_without_runtime(size, alignment);
+}
+
+static PM_SLOW void *
+aligned_nothrow_failed(const char *name, size_t size, size_t alignment, const void *nothrow)
+{
+    if (size > PTRDIFF_MAX)
+        return nothrow_failed("_ZnwmRKSt9nothrow_t", size, nothrow);
+    aligned_nothrow_new *same = runtime_operator(name);
+    return same != NULL ? same(size, alignment, nothrow) : NULL;
+}
+
 /* ---- The operators ---- */
 
-/* operator new: (size), (size, nothrow) */
-#define PLAIN_NEW(name)                                                      \
-    PM_EXPORT void *name(size_t size);                                       \
-    void *name(size_t size)                                                  \
-    {                                                                        \
-        void *block = pm_fast_malloc(size);                                  \
-        if (PM_LIKELY(block != NULL))                                        \
-            return block;                                                    \
-        if (dlsym == NULL)                                                   \
-            return static_new(size, PM_MALLOC_ALIGNMENT);                    \
-        return ((void *(*)(size_t))runtime_operator(#name))(size);           \
+#define PLAIN_NEW(name)                                                          \
+    PM_EXPORT plain_new name;                                                    \
+    void *name(size_t size)                                                      \
+    {                                                                            \
+        void *block = pm_fast_malloc(size);                                      \
+        return PM_LIKELY(block != NULL) ? block : plain_failed(#name, size);     \
     }
 
-#define NOTHROW_NEW(name)                                                                         \
-    PM_EXPORT void *name(size_t size, const void *nothrow);                                       \
-    void *name(size_t size, const void *nothrow)                                                  \
-    {                                                                                             \
-        void *block = pm_fast_malloc(size);                                                       \
-        if (PM_LIKELY(block != NULL))                                                             \
-            return block;                                                                         \
-        if (dlsym == NULL)                                                                        \
-            return NULL;                                                                          \
-        return ((void *(*)(size_t, const void *))runtime_operator(#name))(size, nothrow);         \
+#define NOTHROW_NEW(name)                                                                     \
+    PM_EXPORT nothrow_new name;                                                               \
+    void *name(size_t size, const void *nothrow)                                              \
+    {                                                                                         \
+        void *block = pm_fast_malloc(size);                                                   \
+        return PM_LIKELY(block != NULL) ? block : nothrow_failed(#name, size, nothrow);       \
     }
 
-/* (size, alignment), (size, alignment, nothrow). The runtime rounds the size up to the alignment, and older ones do not
- * see it overflow: an impossible size fails as an unaligned one. */
-#define ALIGNED_NEW(name)                                                                         \
-    PM_EXPORT void *name(size_t size, size_t alignment);                                          \
-    void *name(size_t size, size_t alignment)                                                     \
-    {                                                                                             \
-        void *block = pm_memalign(alignment, size);                                               \
-        if (PM_LIKELY(block != NULL))                                                             \
-            return block;                                                                         \
-        if (size > PTRDIFF_MAX)                                                                   \
-            return _Znwm(size);                                                                   \
-        if (dlsym == NULL)                                                                        \
-            return static_new(size, alignment);                                                   \
-        return ((void *(*)(size_t, size_t))runtime_operator(#name))(size, alignment);             \
+#define ALIGNED_NEW(name)                                                                     \
+    PM_EXPORT aligned_new name;                                                               \
+    void *name(size_t size, size_t alignment)                                                 \
+    {                                                                                         \
+        void *block = pm_memalign(alignment, size);                                           \
+        return PM_LIKELY(block != NULL) ? block : aligned_failed(#name, size, alignment);     \
     }
 
-#define ALIGNED_NOTHROW_NEW(name)                                                                        \
-    PM_EXPORT void *name(size_t size, size_t alignment, const void *nothrow);                            \
-    void *name(size_t size, size_t alignment, const void *nothrow)                                       \
-    {                                                                                                    \
-        void *block = pm_memalign(alignment, size);                                                      \
-        if (PM_LIKELY(block != NULL))                                                                    \
-            return block;                                                                                \
-        if (size > PTRDIFF_MAX)                                                                          \
-            return _ZnwmRKSt9nothrow_t(size, nothrow);                                                   \
-        if (dlsym == NULL)                                                                               \
-            return NULL;                                                                                 \
-        return ((void *(*)(size_t, size_t, const void *))runtime_operator(#name))(size, alignment, nothrow); \
+#define ALIGNED_NOTHROW_NEW(name)                                                                              \
+    PM_EXPORT aligned_nothrow_new name;                                                                        \
+    void *name(size_t size, size_t alignment, const void *nothrow)                                             \
+    {                                                                                                          \
+        void *block = pm_memalign(alignment, size);                                                            \
+        return PM_LIKELY(block != NULL) ? block : aligned_nothrow_failed(#name, size, alignment, nothrow);     \
     }
 
 /* operator delete takes the same first argument in all forms; what follows it are hints. */
