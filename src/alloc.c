@@ -12,6 +12,7 @@
 #include "os.h"
 #include "poolmalloc.h"
 #include "process.h"
+#include "purge.h"
 #include "report.h"
 #include "system.h"
 
@@ -33,7 +34,7 @@ give_way(size_t size)
     struct pm_heap *heap = pm_heap_current;
     if (heap != &pm_heap_none && heap != &pm_heap_late) {
         gave = pm_heap_flush_all(heap);
-        pm_heap_trim(heap, false);
+        pm_heap_drop_runs(heap);
     }
     return pm_region_decommit(size) || pm_region_shrink() || gave;
 }
@@ -55,6 +56,7 @@ count_system(size_t size)
         heap = pm_process_heap();
     if (PM_UNLIKELY(heap == NULL || heap == &pm_heap_late))
         return; /* nowhere to count without a race */
+    pm_purge_tick(heap);
     heap->system_allocations++;
     heap->system_bytes += size;
 }
@@ -74,8 +76,10 @@ static void *
 take_from_pools(unsigned class)
 {
     struct pm_heap *heap = pm_process_heap();
-    if (PM_LIKELY(heap != NULL))
+    if (PM_LIKELY(heap != NULL)) {
+        pm_purge_tick(heap);
         return pm_heap_refill(heap, class);
+    }
     heap = pm_process_shared_heap();
     return heap != NULL ? pm_heap_take_one(heap, class) : NULL;
 }
@@ -123,10 +127,12 @@ pm_free_slow(void *block)
     if (PM_UNLIKELY(class == 0))
         report_fault("free", block, PM_FAULT_POOL_FREE);
     struct pm_heap *heap = pm_process_heap();
-    if (PM_LIKELY(heap != NULL))
+    if (PM_LIKELY(heap != NULL)) {
+        pm_purge_tick(heap);
         pm_heap_flush(heap, class, block);
-    else
+    } else {
         pm_heap_return(&block, 1, PM_FOUND_AT_ONCE);
+    }
 }
 
 /* ---- Blocks of the system allocator ---- */
@@ -383,13 +389,7 @@ pm_reallocarray(void *block, size_t count, size_t size)
 PM_EXPORT int
 pm_trim(size_t pad)
 {
-    bool trimmed = false;
-    struct pm_heap *own = pm_process_heap();
-    if (own != NULL)
-        pm_heap_flush_all(own);
-    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
-        trimmed |= pm_heap_trim(heap, true);
-    trimmed |= pm_region_trim();
+    bool trimmed = pm_purge_now();
     if (pm_system.trim != NULL)
         trimmed |= pm_system.trim(pad) != 0;
     return trimmed;

@@ -13,13 +13,6 @@ pm_arena_init(struct pm_arena *arena, struct pm_heap *heap, bool dirty)
     };
 }
 
-/* A mask of `count` bits from `first` on. */
-static uint64_t
-mask(unsigned first, unsigned count)
-{
-    return (~UINT64_C(0) >> (64 - count)) << first;
-}
-
 /* The bits where a run of `count` set bits begins. Each step doubles the length that is known to be set. */
 static uint64_t
 run_starts(uint64_t bits, unsigned count)
@@ -41,7 +34,7 @@ pm_arena_reserve(struct pm_arena *arena, unsigned wanted, unsigned *first)
         if (starts == 0)
             continue;
         *first = (unsigned)__builtin_ctzll(starts);
-        arena->free_pools &= ~mask(*first, count);
+        arena->free_pools &= ~pm_run_bits((struct pm_run){*first, count});
         return count;
     }
     return 0;
@@ -50,21 +43,20 @@ pm_arena_reserve(struct pm_arena *arena, unsigned wanted, unsigned *first)
 void
 pm_arena_unreserve(struct pm_arena *arena, unsigned first, unsigned count)
 {
-    arena->free_pools |= mask(first, count);
+    arena->free_pools |= pm_run_bits((struct pm_run){first, count});
 }
 
 unsigned
-pm_arena_purge(struct pm_arena *arena)
+pm_arena_purge(struct pm_arena *arena, bool aged_only)
 {
-    uint64_t bits = arena->free_pools & arena->dirty_pools;
+    uint64_t bits = arena->free_pools & arena->dirty_pools & (aged_only ? arena->aged_pools : ~UINT64_C(0));
     arena->dirty_pools &= ~bits;
+    arena->aged_pools = arena->free_pools & arena->dirty_pools;
     unsigned purged = (unsigned)__builtin_popcountll(bits);
     while (bits != 0) {
-        unsigned first = (unsigned)__builtin_ctzll(bits);
-        uint64_t rest = ~(bits >> first);
-        unsigned count = rest != 0 ? (unsigned)__builtin_ctzll(rest) : 64;
-        pm_os_discard(pm_arena_pool(arena, first), count * PM_POOL_SIZE);
-        bits &= ~mask(first, count);
+        struct pm_run run = pm_first_run(bits);
+        pm_os_discard(pm_arena_pool(arena, run.first), run.count * PM_POOL_SIZE);
+        bits &= ~pm_run_bits(run);
     }
     return purged;
 }

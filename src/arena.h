@@ -21,6 +21,7 @@ struct pm_heap;
 struct pm_arena {
     uint64_t free_pools;
     uint64_t dirty_pools; /* pools that were used since the kernel last took their memory */
+    uint64_t aged_pools;  /* free and dirty at the last purge, and not used since */
     struct pm_heap *heap;
     struct pm_arena *next, *previous; /* on the heap's list of arenas with free pools, in no order */
     uint16_t assigned;                /* pools in that state */
@@ -52,7 +53,17 @@ pm_arena_bit(unsigned index)
 #define PM_ARENA_ALL_POOLS (~UINT64_C(1))
 
 /* `dirty`: the kernel may hold memory for any of the pools. */
+/* `dirty`: the kernel may hold memory for any of the pools. */
 void pm_arena_init(struct pm_arena *arena, struct pm_heap *heap, bool dirty);
+
+/* A reserved pool is assigned. */
+static inline void
+pm_arena_use(struct pm_arena *arena, unsigned index)
+{
+    arena->assigned++;
+    arena->dirty_pools |= pm_arena_bit(index);
+    arena->aged_pools &= ~pm_arena_bit(index);
+}
 
 /* Reserves up to `wanted` neighbouring free pools, as many as there are together, the lowest first; returns how many and
  * stores the first one's index. 0 when no pool is free. */
@@ -61,7 +72,8 @@ unsigned pm_arena_reserve(struct pm_arena *arena, unsigned wanted, unsigned *fir
 /* Reserved pools that were not used after all. */
 void pm_arena_unreserve(struct pm_arena *arena, unsigned first, unsigned count);
 
-/* Gives the memory of the free pools back to the kernel, neighbours in one call; returns how many pools. */
-unsigned pm_arena_purge(struct pm_arena *arena);
+/* Gives the memory of free pools back to the kernel, neighbours in one call: of all, or, when `aged_only`, of those that
+ * were free at the call before this one already. Returns how many pools. */
+unsigned pm_arena_purge(struct pm_arena *arena, bool aged_only);
 
 #endif

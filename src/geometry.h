@@ -117,6 +117,26 @@ pm_block_index(uint32_t reciprocal, size_t offset)
     return ((uint32_t)(offset >> PM_GRANULE_SHIFT) * reciprocal) >> PM_RECIPROCAL_SHIFT;
 }
 
+/* A run of set bits in a map of pools or arenas. */
+struct pm_run {
+    unsigned first, count;
+};
+
+static inline uint64_t
+pm_run_bits(struct pm_run run)
+{
+    return (~UINT64_C(0) >> (64 - run.count)) << run.first;
+}
+
+/* The lowest run in `bits`, which is not 0. */
+static inline struct pm_run
+pm_first_run(uint64_t bits)
+{
+    unsigned first = (unsigned)__builtin_ctzll(bits);
+    uint64_t behind = ~(bits >> first);
+    return (struct pm_run){first, behind != 0 ? (unsigned)__builtin_ctzll(behind) : 64};
+}
+
 static inline uintptr_t
 pm_pool_of(const void *address)
 {

@@ -355,15 +355,29 @@ pm_heap_take_one(struct pm_heap *heap, unsigned class)
     return slot[0];
 }
 
+static void
+drop_runs(struct pm_heap *heap)
+{
+    for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
+        drop_run(heap, &heap->classes[class]);
+}
+
+void
+pm_heap_drop_runs(struct pm_heap *heap)
+{
+    pm_lock_acquire(&heap->lock);
+    drop_runs(heap);
+    pm_lock_release(&heap->lock);
+}
+
 bool
-pm_heap_trim(struct pm_heap *heap, bool purge)
+pm_heap_purge(struct pm_heap *heap, bool aged_only)
 {
     unsigned purged = 0;
     pm_lock_acquire(&heap->lock);
-    for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
-        drop_run(heap, &heap->classes[class]);
-    for (struct pm_arena *arena = heap->arenas; purge && arena != NULL; arena = arena->next)
-        purged += pm_arena_purge(arena);
+    drop_runs(heap);
+    for (struct pm_arena *arena = heap->arenas; arena != NULL; arena = arena->next)
+        purged += pm_arena_purge(arena, aged_only);
     pm_lock_release(&heap->lock);
     return purged != 0;
 }

@@ -45,6 +45,7 @@ struct pm_heap {
     /* The magazine for malloc, by the request's size in granules. Compact mode is other numbers in here. */
     uint8_t magazine_of[PM_GRANULE_COUNT];
     uint64_t system_allocations, system_bytes; /* requests above PM_CACHED_MAX; the thread's own */
+    uint64_t flushed_at; /* when all magazines were flushed last (purge.h); the thread's own */
 
     _Alignas(PM_CACHE_LINE) struct pm_lock lock;
     enum pm_heap_state state;       /* these three: guarded by the registry's lock */
@@ -87,8 +88,11 @@ void *pm_heap_take_one(struct pm_heap *heap, unsigned class);
 /* Returns blocks to their pools, whosever they are. The array is scratch space afterwards. */
 void pm_heap_return(void **blocks, unsigned count, enum pm_found found);
 
-/* Gives up the runs of a heap, and purges its free pools when `purge`; true when memory went back to the kernel. */
-bool pm_heap_trim(struct pm_heap *heap, bool purge);
+/* Gives up the runs of a heap: reserved pools that its classes have not used. */
+void pm_heap_drop_runs(struct pm_heap *heap);
+
+/* Gives up the runs, and the memory of free pools back to the kernel, as pm_arena_purge; true when there was any. */
+bool pm_heap_purge(struct pm_heap *heap, bool aged_only);
 
 /* Ends the program if the heap breaks an invariant. */
 void pm_heap_verify(struct pm_heap *heap);

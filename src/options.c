@@ -13,6 +13,7 @@
 enum kind {
     CHOICE, /* one of two numbers, `low` or `high` */
     BYTES,  /* a number of bytes from `low` to `high`, with K, M, G or T behind it if wanted; or 0 */
+    NAME,  /* one of `names`, stored as its number from 0 on */
     PATH,
 };
 
@@ -22,22 +23,27 @@ struct option {
     size_t low, high, fallback;
     void *value;
     const char *help;
+    const char *const *names; /* ends with NULL */
 };
 
 struct pm_options pm_options;
 static size_t help;
 
+static const char *const purge_names[] = {"eager", "balanced", "never", NULL};
+
 static const struct option table[] = {
     {"ALIGNMENT", CHOICE, 8, 16, 16, &pm_options.alignment,
-     "alignment of malloc in bytes; 8 packs denser, for programs that need no more"},
+     "alignment of malloc in bytes; 8 packs denser, for programs that need no more", NULL},
     {"CHECK", CHOICE, 0, 1, 0, &pm_options.check,
-     "1: no magazines, so every wrong free is recognised at once; slow"},
+     "1: no magazines, so every wrong free is recognised at once; slow", NULL},
     {"REGION", BYTES, PM_REGION_MIN, PM_REGION_MAX, 0, &pm_options.region,
-     "address space to reserve for the pools, e.g. 64G; 0: 4 times the memory"},
-    {"STATS", CHOICE, 0, 1, 0, &pm_options.stats, "1: print statistics on stderr when the program exits"},
+     "address space to reserve for the pools, e.g. 64G; 0: 4 times the memory", NULL},
+    {"PURGE", NAME, 0, 2, 1, &pm_options.purge,
+     "when free memory goes back to the kernel: within 20 ms, within 200 ms, or when trimmed", purge_names},
+    {"STATS", CHOICE, 0, 1, 0, &pm_options.stats, "1: print statistics on stderr when the program exits", NULL},
     {"STATS_FILE", PATH, 0, 0, 0, pm_options.stats_file,
-     "print them to this file instead; %p in the name is the process number"},
-    {"HELP", CHOICE, 0, 1, 0, &help, "1: print this table on stderr when the program starts"},
+     "print them to this file instead; %p in the name is the process number", NULL},
+    {"HELP", CHOICE, 0, 1, 0, &help, "1: print this table on stderr when the program starts", NULL},
 };
 
 #define OPTION_COUNT (sizeof table / sizeof table[0])
@@ -56,6 +62,12 @@ complain(const struct option *option, const char *name, const char *problem)
         pm_text_number(&text, option->low);
         pm_text_string(&text, " or ");
         pm_text_number(&text, option->high);
+    } else if (option != NULL && option->kind == NAME) {
+        pm_text_string(&text, ", it takes ");
+        for (const char *const *candidate = option->names; *candidate != NULL; candidate++) {
+            pm_text_string(&text, candidate == option->names ? "" : candidate[1] != NULL ? ", " : " or ");
+            pm_text_string(&text, *candidate);
+        }
     } else if (option != NULL && option->kind == BYTES) {
         pm_text_string(&text, ", it takes 0 or a number of bytes from ");
         pm_text_number(&text, option->low >> 20);
@@ -100,6 +112,13 @@ set(const struct option *option, const char *string)
         break;
     case BYTES:
         if (!parse_bytes(string, &number) || (number != 0 && (number < option->low || number > option->high)))
+            return false;
+        break;
+    case NAME:
+        for (number = 0; option->names[number] != NULL; number++)
+            if (strcmp(option->names[number], string) == 0)
+                break;
+        if (option->names[number] == NULL)
             return false;
         break;
     default:
@@ -155,6 +174,11 @@ pm_options_print(int fd)
             const char *path = option->value;
             pm_text_string(&text, *path != '\0' ? path : "(none)");
             pm_text_string(&text, " (none)  ");
+        } else if (option->kind == NAME) {
+            pm_text_string(&text, option->names[*(size_t *)option->value]);
+            pm_text_string(&text, " (");
+            pm_text_string(&text, option->names[option->fallback]);
+            pm_text_string(&text, ")  ");
         } else {
             pm_text_number(&text, *(size_t *)option->value);
             pm_text_string(&text, " (");

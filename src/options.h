@@ -15,6 +15,7 @@ struct pm_options {
     size_t alignment;
     size_t check;
     size_t region;
+    size_t purge; /* enum pm_purge_policy */
     size_t stats;
     char stats_file[PM_OPTION_PATH_MAX]; /* empty when not set */
 };

@@ -46,6 +46,9 @@ size_t pm_os_memory_bytes(void);
 /* Whether `address` lies on the stack that the calling thread was started on. */
 bool pm_os_on_stack(const void *address);
 
+/* A clock that never goes back, good to some milliseconds, that costs no system call. */
+uint64_t pm_os_milliseconds(void);
+
 long pm_os_pid(void);
 /* Whether the program runs with more rights than its caller: then the environment is not to be trusted. */
 bool pm_os_is_privileged(void);

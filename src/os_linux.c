@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "compiler.h"
@@ -185,6 +186,14 @@ pm_os_on_stack(const void *address)
         errno = saved;
     }
     return (uintptr_t)address - stack.low < stack.size;
+}
+
+uint64_t
+pm_os_milliseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 long

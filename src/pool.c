@@ -31,8 +31,7 @@ pm_pool_assign(struct pm_arena *arena, unsigned index, unsigned class)
         unsigned rest = blocks > 64 * word ? blocks - 64 * word : 0;
         map[word] = rest >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << rest) - 1;
     }
-    arena->assigned++;
-    arena->dirty_pools |= pm_arena_bit(index);
+    pm_arena_use(arena, index);
     arena->wide_pools += class == PM_CLASS_WIDE;
     *pm_region_page(pm_arena_pool(arena, index)) = (uint8_t)class;
     return pool;
@@ -51,8 +50,7 @@ void
 pm_pool_assign_wide_maps(struct pm_arena *arena, unsigned index)
 {
     arena->wide_maps = (uint8_t)index;
-    arena->assigned++;
-    arena->dirty_pools |= pm_arena_bit(index);
+    pm_arena_use(arena, index);
 }
 
 unsigned

@@ -79,7 +79,7 @@ leave(void *pointer)
     struct pm_heap *heap = pointer;
     pm_heap_flush_all(heap);
     pm_heap_current = &pm_heap_late;
-    pm_heap_trim(heap, false);
+    pm_heap_drop_runs(heap);
     pm_lock_acquire(&registry_lock);
     park(heap);
     pm_lock_release(&registry_lock);

@@ -10,14 +10,11 @@ struct pm_lock pm_region_lock;
 /* Bit i of word c is arena i of chunk c. Arenas under the page map are never free. */
 static uint64_t free_arenas[PM_CHUNK_MAX];
 static uint64_t dirty_arenas[PM_CHUNK_MAX];
+static uint64_t aged_arenas[PM_CHUNK_MAX]; /* dirty at the last purge; may have been taken since */
 static unsigned committed_chunks; /* this many from the start of the region */
 static unsigned lowest_chunk;     /* no chunk below it has a free arena */
 static uintptr_t first_arena;
 static struct pm_region_counts counts;
-
-/* Free arenas that keep their memory, for whoever needs an arena next: some, and a share of those in use. */
-#define DIRTY_ARENAS_MIN 4
-#define DIRTY_ARENAS_SHARE 16
 
 static size_t
 size_to_try_first(void)
@@ -128,6 +125,7 @@ pm_region_take_arena(bool *dirty)
         *dirty = (dirty_arenas[lowest_chunk] & bit_of(arena)) != 0;
         if (*dirty) {
             dirty_arenas[lowest_chunk] &= ~bit_of(arena);
+            aged_arenas[lowest_chunk] &= ~bit_of(arena);
             counts.arenas_dirty--;
         }
         if (++counts.arenas > counts.arenas_peak)
@@ -143,35 +141,44 @@ pm_region_return_arena(uintptr_t arena)
 {
     pm_lock_acquire(&pm_region_lock);
     unsigned chunk = chunk_of(arena);
-    counts.arenas--;
-    bool keep = counts.arenas_dirty < DIRTY_ARENAS_MIN + counts.arenas / DIRTY_ARENAS_SHARE;
-    if (keep) {
-        dirty_arenas[chunk] |= bit_of(arena);
-        counts.arenas_dirty++;
-    } else {
-        pm_os_discard((void *)arena, PM_ARENA_SIZE);
-    }
     free_arenas[chunk] |= bit_of(arena);
+    dirty_arenas[chunk] |= bit_of(arena);
+    counts.arenas--;
     counts.arenas_free++;
+    counts.arenas_dirty++;
     if (chunk < lowest_chunk)
         lowest_chunk = chunk;
     pm_lock_release(&pm_region_lock);
 }
 
-bool
-pm_region_trim(void)
+/* Purges the arenas of a chunk, neighbours in one call. */
+static void
+purge_chunk(unsigned chunk, uint64_t bits)
 {
+    uintptr_t start = pm_region.base + ((uintptr_t)chunk << PM_CHUNK_SHIFT);
+    dirty_arenas[chunk] &= ~bits;
+    counts.arenas_dirty -= (size_t)__builtin_popcountll(bits);
+    while (bits != 0) {
+        struct pm_run run = pm_first_run(bits);
+        pm_os_discard((void *)(start + run.first * PM_ARENA_SIZE), run.count * PM_ARENA_SIZE);
+        bits &= ~pm_run_bits(run);
+    }
+}
+
+bool
+pm_region_purge(bool aged_only)
+{
+    bool purged = false;
     pm_lock_acquire(&pm_region_lock);
-    bool trimmed = counts.arenas_dirty != 0;
-    for (unsigned chunk = 0; counts.arenas_dirty != 0 && chunk < committed_chunks; chunk++)
-        for (; dirty_arenas[chunk] != 0; dirty_arenas[chunk] &= dirty_arenas[chunk] - 1) {
-            uintptr_t arena = pm_region.base + ((uintptr_t)chunk << PM_CHUNK_SHIFT) +
-                              ((uintptr_t)__builtin_ctzll(dirty_arenas[chunk]) << PM_ARENA_SHIFT);
-            pm_os_discard((void *)arena, PM_ARENA_SIZE);
-            counts.arenas_dirty--;
-        }
+    for (unsigned chunk = 0; counts.arenas_dirty != 0 && chunk < committed_chunks; chunk++) {
+        uint64_t bits = dirty_arenas[chunk] & (aged_only ? aged_arenas[chunk] : ~UINT64_C(0));
+        if (bits != 0)
+            purge_chunk(chunk, bits);
+        purged |= bits != 0;
+        aged_arenas[chunk] = dirty_arenas[chunk];
+    }
     pm_lock_release(&pm_region_lock);
-    return trimmed;
+    return purged;
 }
 
 /* The page map keeps its page: it is one in 4096, and all zero. */
@@ -190,7 +197,7 @@ pm_region_decommit(size_t wanted)
         counts.committed_bytes -= PM_POOL_SIZE + (arenas.end - arenas.start);
         counts.arenas_free -= (size_t)__builtin_popcountll(arenas.bits);
         counts.arenas_dirty -= (size_t)__builtin_popcountll(dirty_arenas[chunk]);
-        free_arenas[chunk] = dirty_arenas[chunk] = 0;
+        free_arenas[chunk] = dirty_arenas[chunk] = aged_arenas[chunk] = 0;
         done = true;
     }
     if (lowest_chunk > committed_chunks)

@@ -56,8 +56,9 @@ void pm_region_init(size_t size);
 uintptr_t pm_region_take_arena(bool *dirty);
 void pm_region_return_arena(uintptr_t arena);
 
-/* Gives the memory of all free arenas back to the kernel; true when there was any. */
-bool pm_region_trim(void);
+/* Gives the memory of free arenas back to the kernel: of all, or, when `aged_only`, of those that were free and dirty at
+ * the call before this one already. True when there was any. */
+bool pm_region_purge(bool aged_only);
 
 /* What is left to a program that runs out of memory or of address space: the chunks at the end of the accessible part
  * whose arenas are all free go out of use. Nothing is done, and false returned, when that cannot amount to `wanted`
