@@ -179,7 +179,7 @@ pm_free_system(void *block)
         return;
     heap = pm_process_heap();
     if (heap != NULL)
-        pm_heap_flush_system(heap, number, block);
+        pm_heap_flush(heap, number, block);
     else
         pm_system_free(block);
 }

@@ -16,7 +16,7 @@
 static void *no_slots[2];
 #define NO_MAGAZINE                                                                  \
     {                                                                                \
-        .top = no_slots + 1, .limit = no_slots + 1, .base = no_slots + 1             \
+        .top = no_slots + 1, .limit = no_slots + 1, .base = no_slots + 1, .batch = PM_BATCH_MIN \
     }
 
 struct pm_heap pm_heap_none = {.magazines = {[0 ... PM_MAGAZINE_COUNT - 1] = NO_MAGAZINE}};
@@ -57,7 +57,7 @@ pm_heap_create(void)
     return heap;
 }
 
-/* Gives a magazine its first or its full capacity. */
+/* Gives a magazine its first or its full capacity. The lock is held. */
 static void
 grow(struct pm_heap *heap, unsigned number)
 {
@@ -70,7 +70,7 @@ grow(struct pm_heap *heap, unsigned number)
     memcpy(base, magazine->base, count * sizeof(void *));
     heap->slots_used += capacity + 1;
     *magazine = (struct pm_magazine){
-        .base = base, .top = base + count, .limit = base + capacity, .capacity = capacity};
+        .base = base, .top = base + count, .limit = base + capacity, .capacity = capacity, .batch = magazine->batch};
 }
 
 /* ---- Pools of a class; the heap's lock is held ---- */
@@ -389,9 +389,11 @@ pm_heap_refill(struct pm_heap *heap, unsigned class)
 {
     struct pm_magazine *magazine = &heap->magazines[class];
     pm_lock_acquire(&heap->lock);
-    grow(heap, class);
-    /* Half of it, so that the frees that follow find room. */
-    unsigned wanted = magazine->capacity / 2;
+    if (magazine->batch > magazine->capacity / 2)
+        grow(heap, class);
+    /* At most half of it, so that the frees that follow find room. */
+    unsigned wanted = magazine->batch < magazine->capacity / 2 ? magazine->batch : magazine->capacity / 2;
+    magazine->batch = 2 * wanted;
     unsigned taken = take_blocks(heap, class, magazine->base + wanted, wanted);
     if (taken < wanted)
         memmove(magazine->base, magazine->base + wanted - taken, taken * sizeof(void *));
@@ -400,55 +402,54 @@ pm_heap_refill(struct pm_heap *heap, unsigned class)
     return magazine->capacity != 0 ? pm_magazine_pop(magazine) : pm_heap_take_one(heap, class);
 }
 
-/* Moves the oldest half of a magazine into `batch`; returns how many. */
-static unsigned
-remove_oldest(struct pm_magazine *magazine, void **batch)
+/* Moves the oldest `count` entries of a magazine into `batch`. The lock is held. */
+static void
+remove_oldest(struct pm_magazine *magazine, void **batch, unsigned count)
 {
-    unsigned count = pm_magazine_count(magazine), oldest = (count + 1) / 2;
-    memcpy(batch, magazine->base, oldest * sizeof(void *));
-    memmove(magazine->base, magazine->base + oldest, (count - oldest) * sizeof(void *));
-    magazine->top -= oldest;
-    return oldest;
+    memcpy(batch, magazine->base, count * sizeof(void *));
+    memmove(magazine->base, magazine->base + count, (pm_magazine_count(magazine) - count) * sizeof(void *));
+    magazine->top -= count;
 }
 
-void
-pm_heap_flush(struct pm_heap *heap, unsigned class, void *block)
+/* Puts `block` on a magazine that has no room: the magazine grows, or its oldest half leaves it. With NULL for a block all
+ * of it leaves. What leaves returns to where it belongs. False when the block did not fit all the same. */
+static bool
+flush(struct pm_heap *heap, unsigned number, void *block)
 {
-    struct pm_magazine *magazine = &heap->magazines[class];
-    void *batch[PM_MAGAZINE_MAX / 2];
+    struct pm_magazine *magazine = &heap->magazines[number];
+    void *batch[PM_MAGAZINE_MAX];
+    bool pooled = number <= PM_CLASS_LAST;
     enum pm_fault fault = PM_FAULT_NONE;
-    unsigned others = 0;
     pm_lock_acquire(&heap->lock);
-    grow(heap, class);
-    if (magazine->capacity != 0 && magazine->top == magazine->limit) {
-        unsigned count = remove_oldest(magazine, batch);
-        others = return_own(heap, batch, count, &fault);
-        heap->classes[class].counts.flushes++;
+    if (block != NULL)
+        grow(heap, number);
+    unsigned count = pm_magazine_count(magazine);
+    if (block != NULL)
+        count = magazine->top == magazine->limit ? (count + 1) / 2 : 0;
+    remove_oldest(magazine, batch, count);
+    if (pooled && count != 0) {
+        heap->classes[number].counts.flushes++;
+        count = return_own(heap, batch, count, &fault);
     }
-    bool pushed = pm_magazine_push(magazine, block);
+    bool pushed = block == NULL || pm_magazine_push(magazine, block);
     pm_lock_release(&heap->lock);
     if (PM_UNLIKELY(fault != PM_FAULT_NONE))
         report_fault(batch[0], fault, PM_FOUND_LATER);
-    pm_heap_return(batch, others, PM_FOUND_LATER);
-    if (!pushed)
-        pm_heap_return(&block, 1, PM_FOUND_AT_ONCE);
+    if (pooled)
+        pm_heap_return(batch, count, PM_FOUND_LATER);
+    for (unsigned i = 0; !pooled && i < count; i++)
+        pm_system_free(batch[i]);
+    return pushed;
 }
 
 void
-pm_heap_flush_system(struct pm_heap *heap, unsigned number, void *block)
+pm_heap_flush(struct pm_heap *heap, unsigned number, void *block)
 {
-    struct pm_magazine *magazine = &heap->magazines[number];
-    void *batch[PM_MAGAZINE_MAX / 2];
-    unsigned count = 0;
-    pm_lock_acquire(&heap->lock);
-    grow(heap, number);
-    if (magazine->capacity != 0 && magazine->top == magazine->limit)
-        count = remove_oldest(magazine, batch);
-    bool pushed = pm_magazine_push(magazine, block);
-    pm_lock_release(&heap->lock);
-    for (unsigned i = 0; i < count; i++)
-        pm_system_free(batch[i]);
-    if (!pushed)
+    if (PM_LIKELY(flush(heap, number, block)))
+        return;
+    if (number <= PM_CLASS_LAST)
+        pm_heap_return(&block, 1, PM_FOUND_AT_ONCE);
+    else
         pm_system_free(block);
 }
 
@@ -457,19 +458,11 @@ pm_heap_flush_all(struct pm_heap *heap)
 {
     bool flushed = false;
     for (unsigned number = 1; number < PM_MAGAZINE_COUNT; number++) {
-        struct pm_magazine *magazine = &heap->magazines[number];
-        while (pm_magazine_count(magazine) != 0) {
-            void *batch[PM_MAGAZINE_MAX / 2];
-            pm_lock_acquire(&heap->lock);
-            unsigned count = remove_oldest(magazine, batch);
-            pm_lock_release(&heap->lock);
-            flushed = true;
-            if (number <= PM_CLASS_LAST)
-                pm_heap_return(batch, count, PM_FOUND_LATER);
-            else
-                for (unsigned i = 0; i < count; i++)
-                    pm_system_free(batch[i]);
-        }
+        unsigned count = pm_magazine_count(&heap->magazines[number]);
+        if (count != 0)
+            flush(heap, number, NULL);
+        heap->magazines[number].batch = PM_BATCH_MIN;
+        flushed |= count != 0;
     }
     return flushed;
 }

@@ -72,10 +72,7 @@ size_t pm_heap_bytes(void);
 void *pm_heap_refill(struct pm_heap *heap, unsigned class);
 
 /* Frees a block whose magazine is full: makes room and puts it there. */
-void pm_heap_flush(struct pm_heap *heap, unsigned class, void *block);
-
-/* As pm_heap_flush, for a block of the system allocator. */
-void pm_heap_flush_system(struct pm_heap *heap, unsigned magazine, void *block);
+void pm_heap_flush(struct pm_heap *heap, unsigned magazine, void *block);
 
 /* Empties all magazines; false when they were empty. */
 bool pm_heap_flush_all(struct pm_heap *heap);

@@ -36,11 +36,16 @@ _Static_assert(PM_MAGAZINE_COUNT <= 256, "a magazine's number fits a byte");
 #define PM_MAGAZINE_MIN 16u
 #define PM_MAGAZINE_MAX 128u
 
+/* A thread's first refill of a class takes this many blocks, each later one twice as many, up to half the capacity: a
+ * thread that lives for a hundred requests is not to carry thousands of blocks to and fro. */
+#define PM_BATCH_MIN 4u
+
 struct pm_magazine {
     void **top;   /* behind the last entry */
     void **limit; /* where top is when the magazine is full */
     void **base;  /* the first entry; base[-1] is NULL */
     uint32_t capacity;
+    uint32_t batch; /* how many the next refill takes */
 };
 
 _Static_assert(sizeof(struct pm_magazine) == 32, "finding a magazine is a shift by 5");
