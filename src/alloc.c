@@ -61,11 +61,26 @@ count_system(size_t size)
     heap->system_bytes += size;
 }
 
+/* A block that waits in the magazine for requests of `*size` bytes, more than 512. When there is none, NULL, and the size
+ * to ask the system allocator for: the one that magazine is for, so that the block can wait there one day. */
+static void *
+take_waiting(size_t *size)
+{
+    if (*size > PM_CACHED_MAX)
+        return NULL;
+    unsigned number = pm_magazine_of_system(*size, true);
+    *size = pm_magazine_block_size(number);
+    return pm_magazine_pop(&pm_heap_current->magazines[number]);
+}
+
 void *
 pm_malloc_large(size_t size)
 {
     if (PM_UNLIKELY(size > PTRDIFF_MAX))
         return fail(ENOMEM);
+    void *block = take_waiting(&size);
+    if (block != NULL)
+        return block;
     count_system(size);
     return OR_AFTER_GIVING_WAY(size, pm_system.malloc(size));
 }
@@ -104,11 +119,7 @@ pm_malloc_slow(size_t size)
     pm_process_heap(); /* the first call reads the options */
     size_t granules = (size + PM_GRANULE - 1) >> PM_GRANULE_SHIFT;
     unsigned number = pm_magazine_of_granules(granules, pm_options.alignment);
-    if (number <= PM_CLASS_LAST)
-        return allocate_class(number);
-    size_t block_size = pm_magazine_block_size(number);
-    count_system(block_size);
-    return OR_AFTER_GIVING_WAY(block_size, pm_system.malloc(block_size));
+    return number <= PM_CLASS_LAST ? allocate_class(number) : pm_malloc_large(size);
 }
 
 static _Noreturn void
@@ -164,13 +175,13 @@ pm_free_system(void *block)
     if (PM_UNLIKELY((uintptr_t)block >= (uintptr_t)__builtin_frame_address(0)) && pm_os_on_stack(block))
         report_fault("free", block, PM_FAULT_STACK);
 
-    size_t size = pm_system_usable_size(block) & ~(PM_SYSTEM_STEP - 1);
+    size_t size = pm_system_usable_size(block);
     struct pm_heap *heap = pm_heap_current;
-    if (size <= PM_SMALL_MAX || size > PM_CACHED_MAX) {
+    unsigned number = size > PM_SMALL_MAX ? pm_magazine_of_system(size, false) : 0;
+    if (number <= PM_CLASS_LAST || number >= PM_MAGAZINE_COUNT) {
         pm_system_free(block);
         return;
     }
-    unsigned number = (unsigned)(PM_SYSTEM_MAGAZINE_BIAS + size / PM_SYSTEM_STEP);
     struct pm_magazine *magazine = &heap->magazines[number];
     if (PM_UNLIKELY(*(uintptr_t *)block == waiting_mark(block)))
         check_not_waiting(magazine, block);
@@ -233,9 +244,14 @@ pm_calloc(size_t count, size_t size)
     size_t total;
     if (PM_UNLIKELY(__builtin_mul_overflow(count, size, &total)))
         return fail(ENOMEM);
-    if (total > PM_CACHED_MAX) {
+    if (total > PM_TABLE_MAX) {
         if (PM_UNLIKELY(total > PTRDIFF_MAX))
             return fail(ENOMEM);
+        size_t room = total;
+        void *waiting = take_waiting(&room);
+        if (waiting != NULL)
+            return memset(waiting, 0, total);
+        total = room;
         count_system(total);
         /* It knows which of its memory is zero already. */
         return OR_AFTER_GIVING_WAY(total, pm_system.calloc(1, total));

@@ -12,7 +12,7 @@
 
 /* ---- Behind the fast path (fast.h) ---- */
 
-/* Requests above PM_CACHED_MAX. */
+/* Requests above PM_TABLE_MAX. */
 void *pm_malloc_large(size_t size);
 /* The magazine is empty. */
 PM_NOINLINE void *pm_malloc_slow(size_t size);

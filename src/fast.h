@@ -14,7 +14,7 @@
 PM_INLINE void *
 pm_fast_malloc(size_t size)
 {
-    if (PM_UNLIKELY(size > PM_CACHED_MAX))
+    if (PM_UNLIKELY(size > PM_TABLE_MAX))
         return pm_malloc_large(size);
     struct pm_heap *heap = pm_heap_current;
     unsigned number = heap->magazine_of[(size + PM_GRANULE - 1) >> PM_GRANULE_SHIFT];

@@ -62,7 +62,9 @@ static void
 grow(struct pm_heap *heap, unsigned number)
 {
     struct pm_magazine *magazine = &heap->magazines[number];
-    unsigned capacity = magazine->capacity == 0 ? PM_MAGAZINE_MIN : pm_magazine_capacity(number);
+    unsigned capacity = pm_magazine_capacity(number);
+    if (magazine->capacity == 0 && capacity > PM_MAGAZINE_MIN)
+        capacity = PM_MAGAZINE_MIN;
     unsigned count = pm_magazine_count(magazine);
     if (pm_options.check || capacity == magazine->capacity || heap->slots_used + capacity + 1 > heap->slots_count)
         return;

@@ -44,7 +44,7 @@ struct pm_heap {
     struct pm_magazine magazines[PM_MAGAZINE_COUNT];
     /* The magazine for malloc, by the request's size in granules. Compact mode is other numbers in here. */
     uint8_t magazine_of[PM_GRANULE_COUNT];
-    uint64_t system_allocations, system_bytes; /* requests above PM_CACHED_MAX; the thread's own */
+    uint64_t system_allocations, system_bytes; /* requests passed on; the thread's own */
     uint64_t flushed_at; /* when all magazines were flushed last (purge.h); the thread's own */
 
     _Alignas(PM_CACHE_LINE) struct pm_lock lock;

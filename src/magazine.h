@@ -8,8 +8,8 @@
  * can be full as well: one of capacity 0 sends every malloc and every free to the slow path. That is how a thread without
  * a heap and the checking mode work, without a branch on the fast path.
  *
- * Magazines are numbered: 1..64 hold blocks of the size class of that number; those behind hold blocks of the system
- * allocator in steps of 16 bytes, up to PM_CACHED_MAX. 0 stays empty.
+ * Magazines are numbered. 1..64 hold blocks of the size class of that number; 0 stays empty. Behind them are those for
+ * blocks of the system allocator, up to PM_CACHED_MAX: in steps of 16 bytes up to 1024, then 16 steps to each doubling.
  */
 #ifndef PM_MAGAZINE_H
 #define PM_MAGAZINE_H
@@ -19,20 +19,31 @@
 #include "compiler.h"
 #include "geometry.h"
 
-/* Blocks of the system allocator up to this size are kept in magazines (bench/README.md has the measurement). */
-#define PM_CACHED_MAX ((size_t)1024)
+/* Up to this size malloc finds the magazine in a table, by the size in granules. */
+#define PM_TABLE_MAX ((size_t)1024)
+#define PM_GRANULE_COUNT ((unsigned)(PM_TABLE_MAX / PM_GRANULE + 1)) /* 129 */
+
+/* Blocks of the system allocator up to this size are kept in magazines: slots replaced at random by two threads, with
+ * sizes of 16..8000 bytes, take a third of the time they take without (bench/README.md). */
+#define PM_CACHED_MAX ((size_t)32768)
+#define PM_CACHED_STEPS 16u /* to each doubling */
+
+/* A size of (16 + j) << k bytes, for a j below 16, belongs to magazine 16 * k + j, if it is 1024 or more; one of 513 to
+ * 1024 to magazine 32 + size / 16. At 1024 both say 96. */
+#define PM_SYSTEM_BIAS 32u
 #define PM_SYSTEM_STEP ((size_t)16)
+#define PM_MAGAZINE_COUNT 177u
 
-/* A block of `size` bytes, a multiple of 16 above 512, belongs to magazine 32 + size / 16. */
-#define PM_SYSTEM_MAGAZINE_BIAS (PM_CLASS_LAST + 1 - (PM_SMALL_MAX / PM_SYSTEM_STEP + 1))               /* 32 */
-#define PM_MAGAZINE_COUNT ((unsigned)(PM_SYSTEM_MAGAZINE_BIAS + PM_CACHED_MAX / PM_SYSTEM_STEP + 1)) /* 97 */
-#define PM_GRANULE_COUNT ((unsigned)(PM_CACHED_MAX / PM_GRANULE + 1))                                 /* 129 */
-
+_Static_assert(PM_SYSTEM_BIAS + PM_SMALL_MAX / PM_SYSTEM_STEP == PM_CLASS_LAST, "they begin behind the size classes");
+_Static_assert(PM_CACHED_MAX == (size_t)PM_CACHED_STEPS << 11 && PM_MAGAZINE_COUNT == 11 * PM_CACHED_STEPS + 1,
+               "the last magazine is that of the largest size");
 _Static_assert(PM_MAGAZINE_COUNT <= 256, "a magazine's number fits a byte");
 
-/* How many entries: 8 KiB of blocks, 16 to 128 of them. A magazine begins with the least, since most threads use most
- * classes little, and gets its full size when it runs empty or full again. */
+/* How many entries at most: 8 KiB of blocks, 16 to 128 of them; 64 KiB, 2 to 16 of them, above 1024 bytes. A magazine
+ * begins with at most 16, since most threads use most classes little, and gets its full size when it runs empty or full
+ * again. */
 #define PM_MAGAZINE_BYTES ((size_t)8192)
+#define PM_MAGAZINE_LARGE_BYTES ((size_t)65536)
 #define PM_MAGAZINE_MIN 16u
 #define PM_MAGAZINE_MAX 128u
 
@@ -50,20 +61,34 @@ struct pm_magazine {
 
 _Static_assert(sizeof(struct pm_magazine) == 32, "finding a magazine is a shift by 5");
 
-/* The magazine of a request of malloc: `granules` is its size in steps of 8, rounded up. */
+/* The magazine of system blocks that hold `size` bytes, more than 512: the next larger one, or, for a block of that size
+ * that is to be put on a magazine, the next smaller one. */
+static inline unsigned
+pm_magazine_of_system(size_t size, _Bool larger)
+{
+    if (size <= PM_TABLE_MAX)
+        return PM_SYSTEM_BIAS + (unsigned)((size + (larger ? PM_SYSTEM_STEP - 1 : 0)) / PM_SYSTEM_STEP);
+    unsigned shift = 63 - 4 - (unsigned)__builtin_clzll(size); /* size >> shift is 16..31 */
+    size_t steps = (size + (larger ? ((size_t)1 << shift) - 1 : 0)) >> shift; /* 16..32 */
+    return PM_CACHED_STEPS * shift + (unsigned)steps - PM_CACHED_STEPS;
+}
+
+/* The magazine of a request of malloc in the table: `granules` is its size in steps of 8, rounded up. */
 static inline unsigned
 pm_magazine_of_granules(size_t granules, size_t alignment)
 {
     size_t size = granules << PM_GRANULE_SHIFT;
-    if (size <= PM_SMALL_MAX)
-        return pm_class_of_malloc(size, alignment);
-    return (unsigned)(PM_SYSTEM_MAGAZINE_BIAS + (size + PM_SYSTEM_STEP - 1) / PM_SYSTEM_STEP);
+    return size <= PM_SMALL_MAX ? pm_class_of_malloc(size, alignment) : pm_magazine_of_system(size, 1);
 }
 
 static inline size_t
 pm_magazine_block_size(unsigned number)
 {
-    return number <= PM_CLASS_LAST ? pm_class_size(number) : (number - PM_SYSTEM_MAGAZINE_BIAS) * PM_SYSTEM_STEP;
+    if (number <= PM_CLASS_LAST)
+        return pm_class_size(number);
+    if (number <= PM_SYSTEM_BIAS + PM_TABLE_MAX / PM_SYSTEM_STEP)
+        return (number - PM_SYSTEM_BIAS) * PM_SYSTEM_STEP;
+    return (size_t)(PM_CACHED_STEPS + number % PM_CACHED_STEPS) << (number / PM_CACHED_STEPS);
 }
 
 /* The full capacity of a magazine. */
@@ -72,7 +97,11 @@ pm_magazine_capacity(unsigned number)
 {
     if (number == 0)
         return 0;
-    size_t entries = PM_MAGAZINE_BYTES / pm_magazine_block_size(number);
+    size_t size = pm_magazine_block_size(number);
+    if (size > PM_TABLE_MAX)
+        return PM_MAGAZINE_LARGE_BYTES / size < PM_MAGAZINE_MIN ? (unsigned)(PM_MAGAZINE_LARGE_BYTES / size)
+                                                                : PM_MAGAZINE_MIN;
+    size_t entries = PM_MAGAZINE_BYTES / size;
     return entries < PM_MAGAZINE_MIN ? PM_MAGAZINE_MIN : entries > PM_MAGAZINE_MAX ? PM_MAGAZINE_MAX : (unsigned)entries;
 }
 
