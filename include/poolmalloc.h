@@ -65,9 +65,10 @@ PM_API void *pm_realloc(void *block, size_t size) PM_NOEXCEPT __attribute__((war
 /* As pm_realloc(block, count * size); NULL and ENOMEM when the product overflows, the block unchanged. (POSIX 2024) */
 PM_API void *pm_reallocarray(void *block, size_t count, size_t size) PM_NOEXCEPT __attribute__((warn_unused_result));
 
-/* Gives `block` back; nothing when it is NULL. errno is never changed. A pointer that is not a live block of poolmalloc
- * or the system allocator ends the program with one line on stderr and SIGABRT; some double frees are recognised only
- * later, when the block returns to its pool, all at once under POOLMALLOC_CHECK=1. (C17 7.22.3.3, POSIX 2024) */
+/* Gives `block` back; nothing when it is NULL. errno is never changed. A pointer into the pools that is no block in
+ * use ends the program with one line on stderr and SIGABRT: at once under POOLMALLOC_CHECK=1, else some only when the
+ * block returns to its pool. Of pointers outside the pools some are recognised; the others are the system allocator's to
+ * judge. (C17 7.22.3.3, POSIX 2024) */
 PM_API void pm_free(void *block) PM_NOEXCEPT;
 
 /* As pm_free. The sizes are hints: a wrong one does no harm. (C23 7.24.3.4, 7.24.3.5) */

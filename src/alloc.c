@@ -14,6 +14,7 @@
 #include "process.h"
 #include "purge.h"
 #include "report.h"
+#include "stats.h"
 #include "system.h"
 
 static void *
@@ -36,7 +37,7 @@ give_way(size_t size)
         gave = pm_heap_flush_all(heap);
         pm_heap_drop_runs(heap);
     }
-    return pm_region_decommit(size) || pm_region_shrink() || gave;
+    return pm_region_decommit(size) || pm_region_shrink(size) || gave;
 }
 
 #define OR_AFTER_GIVING_WAY(size, request)                    \
@@ -99,13 +100,14 @@ take_from_pools(unsigned class)
     return heap != NULL ? pm_heap_take_one(heap, class) : NULL;
 }
 
-/* A block of the class; when no pool is to be had the system allocator has the last word. */
+/* A block of the class, at a multiple of `alignment`; when no pool is to be had the system allocator has the last word. */
 static void *
-allocate_class(unsigned class)
+allocate_class(unsigned class, size_t alignment)
 {
     void *block = take_from_pools(class);
     while (PM_UNLIKELY(block == NULL)) {
-        block = pm_system.malloc(pm_class_size(class));
+        block = alignment <= PM_MALLOC_ALIGNMENT ? pm_system.malloc(pm_class_size(class))
+                                                 : pm_system.aligned_alloc(alignment, pm_class_size(class));
         if (block != NULL || !give_way(PM_SMALL_MAX))
             break;
         block = take_from_pools(class);
@@ -116,10 +118,11 @@ allocate_class(unsigned class)
 PM_NOINLINE void *
 pm_malloc_slow(size_t size)
 {
-    pm_process_heap(); /* the first call reads the options */
+    if (PM_UNLIKELY(pm_heap_current == &pm_heap_none))
+        pm_process_heap(); /* the first call reads the options */
     size_t granules = (size + PM_GRANULE - 1) >> PM_GRANULE_SHIFT;
     unsigned number = pm_magazine_of_granules(granules, pm_options.alignment);
-    return number <= PM_CLASS_LAST ? allocate_class(number) : pm_malloc_large(size);
+    return number <= PM_CLASS_LAST ? allocate_class(number, PM_GRANULE) : pm_malloc_large(size);
 }
 
 static _Noreturn void
@@ -169,16 +172,19 @@ pm_free_system(void *block)
 {
     if (block == NULL)
         return;
-    if (PM_UNLIKELY((uintptr_t)block % PM_MALLOC_ALIGNMENT != 0))
+    /* Other allocators than those whose sizes go in steps of 16 may align small blocks to 8. */
+    size_t alignment = pm_system.keeps_sizes ? PM_SYSTEM_STEP : PM_GRANULE;
+    if (PM_UNLIKELY(((uintptr_t)block & (alignment - 1)) != 0))
         report_fault("free", block, PM_FAULT_MISALIGNED);
-    /* Stacks grow downwards: what lies below this frame is on no stack of ours. */
-    if (PM_UNLIKELY((uintptr_t)block >= (uintptr_t)__builtin_frame_address(0)) && pm_os_on_stack(block))
+    if (PM_UNLIKELY(pm_os_on_stack(block)))
         report_fault("free", block, PM_FAULT_STACK);
+    if (PM_UNLIKELY(pm_heap_current == &pm_heap_none))
+        pm_process_heap(); /* a block from before the library was opened; the start finds out whose */
 
     size_t size = pm_system_usable_size(block);
     struct pm_heap *heap = pm_heap_current;
     unsigned number = size > PM_SMALL_MAX ? pm_magazine_of_system(size, false) : 0;
-    if (number <= PM_CLASS_LAST || number >= PM_MAGAZINE_COUNT) {
+    if (number <= PM_CLASS_LAST || number >= PM_MAGAZINE_COUNT || !pm_system.keeps_sizes || pm_options.check) {
         pm_system_free(block);
         return;
     }
@@ -225,17 +231,17 @@ pm_free_aligned_sized(void *block, size_t alignment, size_t size)
 }
 
 static void *
-malloc_class(unsigned class)
+malloc_class(unsigned class, size_t alignment)
 {
     void *block = pm_magazine_pop(&pm_heap_current->magazines[class]);
-    return PM_LIKELY(block != NULL) ? block : allocate_class(class);
+    return PM_LIKELY(block != NULL) ? block : allocate_class(class, alignment);
 }
 
 PM_EXPORT void *
 pm_malloc8(size_t size)
 {
     unsigned class = pm_class_of(size, PM_GRANULE);
-    return class != 0 ? malloc_class(class) : pm_fast_malloc(size);
+    return class != 0 ? malloc_class(class, PM_GRANULE) : pm_fast_malloc(size);
 }
 
 PM_EXPORT void *
@@ -267,11 +273,15 @@ pm_memalign(size_t alignment, size_t size)
         return fail(ENOMEM);
     unsigned class = pm_class_of(size, alignment < PM_GRANULE ? PM_GRANULE : alignment);
     if (class != 0)
-        return malloc_class(class);
+        return malloc_class(class, alignment);
     if (alignment <= PM_MALLOC_ALIGNMENT)
         return pm_fast_malloc(size);
-    count_system(size);
-    return OR_AFTER_GIVING_WAY(size, pm_system.aligned_alloc(alignment, size));
+    /* Some allocators insist on a multiple of the alignment. */
+    size_t rounded = pm_round_up(size != 0 ? size : 1, alignment);
+    if (PM_UNLIKELY(rounded > PTRDIFF_MAX))
+        return fail(ENOMEM);
+    count_system(rounded);
+    return OR_AFTER_GIVING_WAY(rounded, pm_system.aligned_alloc(alignment, rounded));
 }
 
 PM_EXPORT void *
@@ -326,8 +336,11 @@ pm_pvalloc(size_t size)
 static size_t
 usable_size(const char *call, const void *block)
 {
-    if (!pm_region_contains(block))
+    if (!pm_region_contains(block)) {
+        if (PM_UNLIKELY(pm_heap_current == &pm_heap_none))
+            pm_process_heap();
         return pm_system_usable_size((void *)block);
+    }
     enum pm_fault fault = pm_pool_check(block);
     if (PM_UNLIKELY(fault != PM_FAULT_NONE))
         report_fault(call, block, fault);
@@ -373,7 +386,8 @@ pm_realloc(void *block, size_t size)
         return fail(ENOMEM);
     bool pooled = pm_region_contains(block);
     size_t old_size = usable_size("realloc", block);
-    if (!pooled && size > PM_SMALL_MAX) {
+    /* An allocator that does not tell sizes moves its blocks by itself. */
+    if (!pooled && (size > PM_SMALL_MAX || old_size == 0)) {
         if (stays(old_size, size) && old_size <= PM_CACHED_MAX)
             return block;
         count_system(size);
@@ -381,11 +395,12 @@ pm_realloc(void *block, size_t size)
     }
     /* A block of an odd class may be less aligned than the size asks for now. */
     size_t alignment = size <= PM_GRANULE ? PM_GRANULE : pm_options.alignment;
-    if (stays(old_size, size) && (uintptr_t)block % alignment == 0)
+    bool fits = size <= old_size && (uintptr_t)block % alignment == 0;
+    if (fits && stays(old_size, size))
         return block;
     void *moved = pm_fast_malloc(size);
     if (PM_UNLIKELY(moved == NULL))
-        return NULL;
+        return fits ? block : NULL; /* programs do not expect that a block cannot get smaller */
     memcpy(moved, block, size < old_size ? size : old_size);
     pm_fast_free(block);
     return moved;
@@ -415,4 +430,11 @@ PM_EXPORT const char *
 pm_version(void)
 {
     return PM_VERSION_STRING;
+}
+
+/* Here, since every program that allocates contains this file. */
+__attribute__((destructor)) static void
+finish(void)
+{
+    pm_stats_at_exit();
 }

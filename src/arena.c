@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "arena.h"
 
+#include "compiler.h"
 #include "os.h"
 
 void
@@ -46,10 +47,23 @@ pm_arena_unreserve(struct pm_arena *arena, unsigned first, unsigned count)
     arena->free_pools |= pm_run_bits((struct pm_run){first, count});
 }
 
+/* Those of the pools that make up whole pages of a machine whose pages are larger than a pool. */
+static uint64_t
+whole_pages(uint64_t pools, unsigned page_pools)
+{
+    uint64_t firsts = 0;
+    for (unsigned first = 0; first < PM_ARENA_POOLS; first += page_pools)
+        firsts |= pm_arena_bit(first);
+    return (run_starts(pools, page_pools) & firsts) * pm_run_bits((struct pm_run){0, page_pools});
+}
+
 unsigned
 pm_arena_purge(struct pm_arena *arena, bool aged_only)
 {
     uint64_t bits = arena->free_pools & arena->dirty_pools & (aged_only ? arena->aged_pools : ~UINT64_C(0));
+    unsigned page_pools = (unsigned)(pm_os_page_size() / PM_POOL_SIZE);
+    if (PM_UNLIKELY(page_pools > 1))
+        bits = whole_pages(bits, page_pools < PM_ARENA_POOLS ? page_pools : PM_ARENA_POOLS);
     arena->dirty_pools &= ~bits;
     arena->aged_pools = arena->free_pools & arena->dirty_pools;
     unsigned purged = (unsigned)__builtin_popcountll(bits);

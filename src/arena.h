@@ -65,8 +65,8 @@ pm_arena_use(struct pm_arena *arena, unsigned index)
     arena->aged_pools &= ~pm_arena_bit(index);
 }
 
-/* Reserves up to `wanted` neighbouring free pools, as many as there are together, the lowest first; returns how many and
- * stores the first one's index. 0 when no pool is free. */
+/* Reserves `wanted` neighbouring free pools, the lowest there are, or half as many until there are any; returns how many
+ * and stores the first one's index. 0 when no pool is free. */
 unsigned pm_arena_reserve(struct pm_arena *arena, unsigned wanted, unsigned *first);
 
 /* Reserved pools that were not used after all. */

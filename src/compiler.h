@@ -20,7 +20,7 @@
 #define PM_EXPORT __attribute__((visibility("default")))
 
 /* With the initial-exec model reading a thread-local variable takes two instructions and never calls into libc (which
- * might allocate). Eight bytes fit the surplus libc keeps for libraries that are opened late. */
+ * might allocate). The few bytes there are fit the surplus that glibc keeps for libraries that are opened late. */
 #define PM_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
 
 #endif

@@ -241,8 +241,7 @@ release_pool(struct pm_heap *heap, struct pm_pool *pool)
         unreserve(heap, arena, index, 1);
     }
     if (arena->wide_maps != 0 && arena->wide_pools == 0) {
-        if (pool->class == PM_CLASS_WIDE)
-            drop_run(heap, class);
+        drop_run(heap, class);
         unreserve(heap, arena, arena->wide_maps, 1);
         arena->wide_maps = 0;
         arena->assigned--;
@@ -275,11 +274,8 @@ take_blocks(struct pm_heap *heap, unsigned number, void **end, unsigned wanted)
 }
 
 static enum pm_fault
-return_block(struct pm_heap *heap, void *block)
+return_block(struct pm_heap *heap, void *block, unsigned number)
 {
-    unsigned number = *pm_region_page(block);
-    if (PM_UNLIKELY(number == 0))
-        return PM_FAULT_POOL_FREE;
     struct pm_class_pools *class = &heap->classes[number];
     struct pm_pool *pool = pm_pool_at(block);
     enum pm_fault fault = pm_pool_return(pool, block);
@@ -302,11 +298,13 @@ return_own(struct pm_heap *heap, void **blocks, unsigned count, enum pm_fault *f
     unsigned others = 0;
     for (unsigned i = 0; i < count; i++) {
         void *block = blocks[i];
-        if (pm_arena_at(block)->heap != heap) {
+        /* The byte comes first: a wrong pointer may point to where there is no arena to ask for its owner. */
+        unsigned number = *pm_region_page(block);
+        if (PM_LIKELY(number != 0) && pm_arena_at(block)->heap != heap) {
             blocks[others++] = block;
             continue;
         }
-        *fault = return_block(heap, block);
+        *fault = PM_LIKELY(number != 0) ? return_block(heap, block, number) : PM_FAULT_POOL_FREE;
         if (PM_UNLIKELY(*fault != PM_FAULT_NONE)) {
             blocks[0] = block;
             return 1;
@@ -330,11 +328,12 @@ pm_heap_return(void **blocks, unsigned count, enum pm_found found)
 {
     while (count != 0) {
         /* A block in use keeps its arena with its heap; only a block that is none finds no owner. */
-        struct pm_heap *owner = pm_arena_at(blocks[0])->heap;
-        if (PM_UNLIKELY(owner == NULL || *pm_region_page(blocks[0]) == 0))
+        unsigned number = *pm_region_page(blocks[0]);
+        struct pm_heap *owner = number != 0 ? pm_arena_at(blocks[0])->heap : NULL;
+        if (PM_UNLIKELY(owner == NULL))
             report_fault(blocks[0], PM_FAULT_POOL_FREE, found);
         enum pm_fault fault = PM_FAULT_NONE;
-        struct pm_class_counts *counts = &owner->classes[*pm_region_page(blocks[0])].counts;
+        struct pm_class_counts *counts = &owner->classes[number].counts;
         pm_lock_acquire(&owner->lock);
         unsigned others = return_own(owner, blocks, count, &fault);
         counts->flushes++;
@@ -390,6 +389,10 @@ void *
 pm_heap_refill(struct pm_heap *heap, unsigned class)
 {
     struct pm_magazine *magazine = &heap->magazines[class];
+    /* A heap taken over in a forked child comes with what its thread had at hand. */
+    void *block = pm_magazine_pop(magazine);
+    if (block != NULL)
+        return block;
     pm_lock_acquire(&heap->lock);
     if (magazine->batch > magazine->capacity / 2)
         grow(heap, class);

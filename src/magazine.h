@@ -25,25 +25,26 @@
 
 /* Blocks of the system allocator up to this size are kept in magazines: slots replaced at random by two threads, with
  * sizes of 16..8000 bytes, take a third of the time they take without (bench/README.md). */
-#define PM_CACHED_MAX ((size_t)32768)
+#define PM_CACHED_MAX ((size_t)16384)
 #define PM_CACHED_STEPS 16u /* to each doubling */
 
 /* A size of (16 + j) << k bytes, for a j below 16, belongs to magazine 16 * k + j, if it is 1024 or more; one of 513 to
  * 1024 to magazine 32 + size / 16. At 1024 both say 96. */
 #define PM_SYSTEM_BIAS 32u
 #define PM_SYSTEM_STEP ((size_t)16)
-#define PM_MAGAZINE_COUNT 177u
+#define PM_MAGAZINE_COUNT 161u
 
 _Static_assert(PM_SYSTEM_BIAS + PM_SMALL_MAX / PM_SYSTEM_STEP == PM_CLASS_LAST, "they begin behind the size classes");
-_Static_assert(PM_CACHED_MAX == (size_t)PM_CACHED_STEPS << 11 && PM_MAGAZINE_COUNT == 11 * PM_CACHED_STEPS + 1,
+_Static_assert(PM_CACHED_MAX == (size_t)PM_CACHED_STEPS << 10 && PM_MAGAZINE_COUNT == 10 * PM_CACHED_STEPS + 1,
                "the last magazine is that of the largest size");
 _Static_assert(PM_MAGAZINE_COUNT <= 256, "a magazine's number fits a byte");
 
-/* How many entries at most: 8 KiB of blocks, 16 to 128 of them; 64 KiB, 2 to 16 of them, above 1024 bytes. A magazine
- * begins with at most 16, since most threads use most classes little, and gets its full size when it runs empty or full
- * again. */
+/* How many entries at most: 8 KiB of blocks, 16 to 128 of them; 16 KiB, at least 2 of them, above 1024 bytes. A magazine
+ * begins with at most 16, since most threads use most classes little, and gets its full size when it runs full again or
+ * its refills want more. */
 #define PM_MAGAZINE_BYTES ((size_t)8192)
-#define PM_MAGAZINE_LARGE_BYTES ((size_t)65536)
+#define PM_MAGAZINE_LARGE_BYTES ((size_t)16384)
+#define PM_MAGAZINE_LARGE_MIN 2u
 #define PM_MAGAZINE_MIN 16u
 #define PM_MAGAZINE_MAX 128u
 
@@ -99,8 +100,8 @@ pm_magazine_capacity(unsigned number)
         return 0;
     size_t size = pm_magazine_block_size(number);
     if (size > PM_TABLE_MAX)
-        return PM_MAGAZINE_LARGE_BYTES / size < PM_MAGAZINE_MIN ? (unsigned)(PM_MAGAZINE_LARGE_BYTES / size)
-                                                                : PM_MAGAZINE_MIN;
+        return PM_MAGAZINE_LARGE_BYTES / size > PM_MAGAZINE_LARGE_MIN ? (unsigned)(PM_MAGAZINE_LARGE_BYTES / size)
+                                                                      : PM_MAGAZINE_LARGE_MIN;
     size_t entries = PM_MAGAZINE_BYTES / size;
     return entries < PM_MAGAZINE_MIN ? PM_MAGAZINE_MIN : entries > PM_MAGAZINE_MAX ? PM_MAGAZINE_MAX : (unsigned)entries;
 }

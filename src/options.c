@@ -26,7 +26,7 @@ struct option {
     const char *const *names; /* ends with NULL */
 };
 
-struct pm_options pm_options;
+struct pm_options pm_options = {.alignment = PM_MALLOC_ALIGNMENT};
 static size_t help;
 
 static const char *const purge_names[] = {"eager", "balanced", "never", NULL};
@@ -37,9 +37,9 @@ static const struct option table[] = {
     {"CHECK", CHOICE, 0, 1, 0, &pm_options.check,
      "1: no magazines, so every wrong free is recognised at once; slow", NULL},
     {"REGION", BYTES, PM_REGION_MIN, PM_REGION_MAX, 0, &pm_options.region,
-     "address space to reserve for the pools, e.g. 64G; 0: 4 times the memory", NULL},
+     "address space to reserve for the pools, e.g. 64G; 0: 4 times the memory, 64G at least", NULL},
     {"PURGE", NAME, 0, 2, 1, &pm_options.purge,
-     "when free memory goes back to the kernel: within 20 ms, within 200 ms, or when trimmed", purge_names},
+     "when memory that stays free goes back to the kernel: after 10 ms, 100 ms, or when trimmed", purge_names},
     {"STATS", CHOICE, 0, 1, 0, &pm_options.stats, "1: print statistics on stderr when the program exits", NULL},
     {"STATS_FILE", PATH, 0, 0, 0, pm_options.stats_file,
      "print them to this file instead; %p in the name is the process number", NULL},

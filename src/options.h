@@ -2,7 +2,7 @@
  *
  * The environment: one table of options, from which the variables are read, checked and explained. Read once, when the
  * library starts. A mistake is one line on stderr and the default: a preloaded library does not stop a program over a
- * typing error. Layer 1: uses os.h and text.h.
+ * typing error. Layer 1: uses os.h, text.h and geometry.h.
  */
 #ifndef PM_OPTIONS_H
 #define PM_OPTIONS_H

@@ -18,6 +18,9 @@ void *pm_os_reserve(size_t size, size_t alignment);
  * range is widened to whole pages of the machine, which may be larger than 4 KiB. */
 bool pm_os_commit(void *address, size_t size);
 
+/* Makes reserved pages readable, as zero; that is not accounted as use of memory. */
+void pm_os_allow_reading(void *address, size_t size);
+
 /* Undoes pm_os_commit for whole pages of the machine: their memory is given back, and they count as reserved only. */
 void pm_os_decommit(void *address, size_t size);
 
@@ -43,7 +46,8 @@ size_t pm_os_page_size(void);
 size_t pm_os_address_space_limit(void);
 size_t pm_os_memory_bytes(void);
 
-/* Whether `address` lies on the stack that the calling thread was started on. */
+/* Whether `address` certainly lies on a stack: on the main thread's, or near the beginning of the calling thread's own. An
+ * address on a stack may go unrecognised; one that is not on a stack never passes for one. */
 bool pm_os_on_stack(const void *address);
 
 /* A clock that never goes back, good to some milliseconds, that costs no system call. */

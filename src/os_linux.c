@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
@@ -89,6 +88,14 @@ pm_os_commit(void *address, size_t size)
 }
 
 void
+pm_os_allow_reading(void *address, size_t size)
+{
+    int saved = errno;
+    mprotect(address, size, PROT_READ);
+    errno = saved;
+}
+
+void
 pm_os_decommit(void *address, size_t size)
 {
     int saved = errno;
@@ -161,31 +168,36 @@ pm_os_memory_bytes(void)
     return failed ? 0 : (size_t)info.totalram * info.mem_unit;
 }
 
+/* The kernel keeps at least this much below the main thread's stack free of other mappings. */
+#define MAIN_STACK_GAP ((uintptr_t)128 << 20)
+/* glibc puts a thread's static thread-local storage at the top of its stack, and no stack is smaller than 16 KiB. */
+#define THREAD_STACK_KNOWN ((uintptr_t)8 << 10)
+
 bool
 pm_os_on_stack(const void *address)
 {
-    /* Asked once for each thread: finding out costs system calls, and for the main thread a walk over its mappings. libc
-     * may allocate on the way, which ends up here again at most once, with `known` set. */
-    static PM_THREAD_LOCAL struct {
-        uintptr_t low, size;
-        bool known;
-    } stack;
-    if (!stack.known) {
+    /* AT_RANDOM is a pointer to bytes above the first frame of the main thread. */
+    static _Atomic uintptr_t main_stack_top;
+    uintptr_t top = atomic_load_explicit(&main_stack_top, memory_order_relaxed);
+    if (PM_UNLIKELY(top == 0)) {
         int saved = errno;
-        stack.known = true;
-        pthread_attr_t attributes;
-        void *low;
-        size_t size;
-        if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
-            if (pthread_attr_getstack(&attributes, &low, &size) == 0) {
-                stack.low = (uintptr_t)low;
-                stack.size = size;
-            }
-            pthread_attr_destroy(&attributes);
-        }
+        top = getauxval(AT_RANDOM);
         errno = saved;
+        atomic_store_explicit(&main_stack_top, top, memory_order_relaxed);
     }
-    return (uintptr_t)address - stack.low < stack.size;
+    if (top - (uintptr_t)address < MAIN_STACK_GAP)
+        return true;
+#ifdef __GLIBC__
+    /* The main thread's thread-local storage is not on its stack, and anything may lie below it. */
+    static PM_THREAD_LOCAL char storage;
+    if ((uintptr_t)&storage - (uintptr_t)address < THREAD_STACK_KNOWN) {
+        int saved = errno;
+        bool main_thread = syscall(SYS_gettid) == getpid();
+        errno = saved;
+        return !main_thread;
+    }
+#endif
+    return false;
 }
 
 uint64_t

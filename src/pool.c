@@ -17,6 +17,19 @@ map_of(const struct pm_pool *pool, unsigned *words)
     return (uint64_t *)pm_arena_pool(arena, arena->wide_maps) + pm_pool_index(pool) * PM_WIDE_MAP_WORDS;
 }
 
+/* pm_pool_check looks at the bit of a block in use without the lock, while other bits of the word change. */
+static void
+write_word(uint64_t *word, uint64_t bits)
+{
+    __atomic_store_n(word, bits, __ATOMIC_RELAXED);
+}
+
+static uint64_t
+read_word(const uint64_t *word)
+{
+    return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
 struct pm_pool *
 pm_pool_assign(struct pm_arena *arena, unsigned index, unsigned class)
 {
@@ -29,7 +42,7 @@ pm_pool_assign(struct pm_arena *arena, unsigned index, unsigned class)
     uint64_t *map = map_of(pool, &words);
     for (unsigned word = 0; word < words; word++) {
         unsigned rest = blocks > 64 * word ? blocks - 64 * word : 0;
-        map[word] = rest >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << rest) - 1;
+        write_word(&map[word], rest >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << rest) - 1);
     }
     pm_arena_use(arena, index);
     arena->wide_pools += class == PM_CLASS_WIDE;
@@ -65,7 +78,7 @@ pm_pool_take(struct pm_pool *pool, void **end, unsigned wanted)
         char *base = blocks + (size_t)word * 64 * size;
         for (; bits != 0 && taken < wanted; bits &= bits - 1)
             end[-(ptrdiff_t)++taken] = base + (size_t)__builtin_ctzll(bits) * size;
-        map[word] = bits;
+        write_word(&map[word], bits);
         if (taken == wanted)
             break;
     }
@@ -86,7 +99,7 @@ pm_pool_return(struct pm_pool *pool, void *block)
     uint64_t bit = UINT64_C(1) << (index % 64);
     if (PM_UNLIKELY(*map & bit))
         return PM_FAULT_FREE;
-    *map |= bit;
+    write_word(map, *map | bit);
     pool->free_count++;
     return PM_FAULT_NONE;
 }
@@ -113,7 +126,7 @@ pm_pool_check(const void *pointer)
     if (index * pm_class_size(class) != offset)
         return PM_FAULT_INSIDE;
     const uint64_t *map = map_of(pool, &words);
-    return map[index / 64] >> (index % 64) & 1 ? PM_FAULT_FREE : PM_FAULT_NONE;
+    return read_word(&map[index / 64]) >> (index % 64) & 1 ? PM_FAULT_FREE : PM_FAULT_NONE;
 }
 
 void

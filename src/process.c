@@ -10,7 +10,6 @@
 #include "options.h"
 #include "os.h"
 #include "region.h"
-#include "stats.h"
 #include "system.h"
 
 static struct pm_lock registry_lock;
@@ -141,6 +140,7 @@ start(void)
             pm_heap_current = heap;
     }
     pm_system_resolve();
+    pm_system_probe();
     have_exit_key = pthread_key_create(&exit_key, leave) == 0;
     if (have_exit_key && pm_heap_current != &pm_heap_none)
         pthread_setspecific(exit_key, pm_heap_current);
@@ -185,8 +185,12 @@ pm_process_heap(void)
             return NULL;
         pm_heap_current = heap;
         int saved = errno;
-        pthread_setspecific(exit_key, heap);
+        int failed = pthread_setspecific(exit_key, heap);
         errno = saved;
+        if (failed) {
+            leave(heap);
+            return NULL;
+        }
     }
     return pm_heap_current;
 }
@@ -196,10 +200,4 @@ __attribute__((constructor)) static void
 start_early(void)
 {
     ensure_started();
-}
-
-__attribute__((destructor)) static void
-finish(void)
-{
-    pm_stats_at_exit();
 }

@@ -27,8 +27,9 @@ pm_purge_tick(struct pm_heap *heap)
 {
     if (pm_options.purge == PM_PURGE_NEVER)
         return;
+    /* In this order: the clock is never behind the start of a period that is seen. */
+    uint64_t start = atomic_load_explicit(&period_start, memory_order_acquire);
     uint64_t now = pm_os_milliseconds();
-    uint64_t start = atomic_load_explicit(&period_start, memory_order_relaxed);
     if (PM_UNLIKELY(now - start >= periods[pm_options.purge]) &&
         atomic_compare_exchange_strong(&period_start, &start, now)) {
         purge_all(true);

@@ -5,8 +5,9 @@
  *
  * There is no thread and no timer for it. The slow paths look at a coarse clock; when a period is over, the thread that
  * sees it first goes over all heaps, its own or not, idle or parked, and purges what was free at the end of the period
- * before and has not been used since: a page that a program frees and needs again within a period never leaves it, and
- * none stays free for more than two. Each thread that allocates also empties its magazines once a period, so that the
+ * before and has not been used since: a page that a program frees and needs again within a period never leaves it. While
+ * the program goes on taking slow paths no page stays free for more than two; one that stops keeps what it freed last
+ * until it goes on. Each thread that allocates also empties its magazines once a period, so that the
  * blocks in them do not keep pages; what a thread that has stopped allocating keeps is bounded by the capacity of its
  * magazines.
  */

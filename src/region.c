@@ -10,7 +10,7 @@ struct pm_lock pm_region_lock;
 /* Bit i of word c is arena i of chunk c. Arenas under the page map are never free. */
 static uint64_t free_arenas[PM_CHUNK_MAX];
 static uint64_t dirty_arenas[PM_CHUNK_MAX];
-static uint64_t aged_arenas[PM_CHUNK_MAX]; /* dirty at the last purge; may have been taken since */
+static uint64_t aged_arenas[PM_CHUNK_MAX]; /* dirty at the last purge, and not taken since */
 static unsigned committed_chunks; /* this many from the start of the region */
 static unsigned lowest_chunk;     /* no chunk below it has a free arena */
 static uintptr_t first_arena;
@@ -38,6 +38,8 @@ pm_region_init(size_t size)
         if (base == NULL)
             continue;
         first_arena = (uintptr_t)base + pm_round_up(size >> PM_POOL_SHIFT, PM_ARENA_SIZE);
+        /* For wrong pointers into parts of the region that are not in use yet: their byte reads as "no blocks there". */
+        pm_os_allow_reading(base, size >> PM_POOL_SHIFT);
         counts.reserved_bytes = size;
         pm_region.base = (uintptr_t)base;
         pm_region.size = size;
@@ -207,17 +209,22 @@ pm_region_decommit(size_t wanted)
 }
 
 bool
-pm_region_shrink(void)
+pm_region_shrink(size_t wanted)
 {
+    if (pm_os_address_space_limit() == SIZE_MAX)
+        return false;
     pm_lock_acquire(&pm_region_lock);
     size_t used = (size_t)committed_chunks << PM_CHUNK_SHIFT;
-    bool shrunk = used < pm_region.size && pm_os_address_space_limit() != SIZE_MAX;
+    size_t unused = pm_region.size > used ? pm_region.size - used : 0;
+    bool shrunk = unused != 0 && wanted <= unused;
     if (shrunk) {
-        void *unused = (void *)(pm_region.base + used);
-        size_t size = pm_region.size - used;
-        pm_region.size = used;
-        counts.reserved_bytes = used;
-        pm_os_unmap(unused, size);
+        /* Small requests need the system allocator to get some more at once. */
+        size_t given = pm_round_up(wanted > unused / 2 ? wanted : unused / 2, PM_REGION_ALIGNMENT);
+        given = given < unused ? given : unused;
+        /* No block lies there, so it does not matter when the other threads' frees see the new size. */
+        pm_region.size -= given;
+        counts.reserved_bytes -= given;
+        pm_os_unmap((void *)(pm_region.base + pm_region.size), given);
     }
     pm_lock_release(&pm_region_lock);
     return shrunk;

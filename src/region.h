@@ -65,9 +65,10 @@ bool pm_region_purge(bool aged_only);
  * bytes. */
 bool pm_region_decommit(size_t wanted);
 
-/* The part of the reservation behind the accessible one goes back to the kernel, for good: only under a limit on address
- * space that can be what is missing. False when there is no such limit, or nothing to give. */
-bool pm_region_shrink(void);
+/* Part of the reservation behind the accessible part goes back to the kernel, for good: `wanted` bytes, at least half of
+ * it. False, with nothing done, when there is no limit on address space, which alone can be what is missing, or when that
+ * much is not there: a request that no limit allows must not cost the program its pools. */
+bool pm_region_shrink(size_t wanted);
 
 void pm_region_counts(struct pm_region_counts *counts);
 

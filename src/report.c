@@ -8,7 +8,7 @@ static const char *const fault_texts[] = {
     [PM_FAULT_FREE] = "the block is already free (double free)",
     [PM_FAULT_REMAINDER] = "points behind the last block of its pool",
     [PM_FAULT_POOL_FREE] = "no block is in use there, its pool is free (double free or dangling pointer)",
-    [PM_FAULT_STACK] = "an address on the stack of the calling thread",
+    [PM_FAULT_STACK] = "an address on a stack",
     [PM_FAULT_MISALIGNED] = "not aligned as a block is",
 };
 

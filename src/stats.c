@@ -107,8 +107,10 @@ pm_stats_totals(struct pm_totals *totals)
         stats.bytes_magazine + stats.bytes_free + stats.pools_free_dirty * PM_POOL_SIZE;
     totals->obtained_bytes =
         system.obtained_bytes + stats.pools * PM_POOL_SIZE + stats.pools_free_dirty * PM_POOL_SIZE;
-    totals->used_bytes = system.used_bytes - stats.system_magazine_bytes + totals->pool_used_bytes;
-    totals->free_bytes = system.free_bytes + stats.system_magazine_bytes + totals->pool_free_bytes;
+    /* Blocks that wait in magazines are in use as the system allocator sees it, if it says what it sees. */
+    size_t waiting = stats.system_magazine_bytes < system.used_bytes ? stats.system_magazine_bytes : system.used_bytes;
+    totals->used_bytes = system.used_bytes - waiting + totals->pool_used_bytes;
+    totals->free_bytes = system.free_bytes + waiting + totals->pool_free_bytes;
     totals->mapped_blocks = system.mapped_blocks;
     totals->mapped_bytes = system.mapped_bytes;
     totals->trimmable_bytes = system.trimmable_bytes + stats.pools_free_dirty * PM_POOL_SIZE;
@@ -124,7 +126,7 @@ pm_stats_mallinfo2(void)
         .arena = totals.obtained_bytes - totals.mapped_bytes,
         .hblks = totals.mapped_blocks,
         .hblkhd = totals.mapped_bytes,
-        .uordblks = totals.used_bytes - totals.mapped_bytes,
+        .uordblks = totals.used_bytes > totals.mapped_bytes ? totals.used_bytes - totals.mapped_bytes : 0,
         .fordblks = totals.free_bytes,
         .keepcost = totals.trimmable_bytes,
     };

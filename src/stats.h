@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * What the pools hold, gathered from the heaps and the region on request: pm_stats_get and pm_stats_print
- * (poolmalloc.h), the dump at exit, and the statistics calls of glibc, which report pools and system allocator together.
- * Nothing here allocates from the pools. Layer 4: uses process.h and everything below.
+ * (poolmalloc.h), the dump at exit that POOLMALLOC_STATS asks for, and the statistics calls of glibc, which report pools and system allocator together.
+ * Nothing here allocates from the pools but what stdio needs for malloc_info. Layer 4: uses process.h and everything below.
  */
 #ifndef PM_STATS_H
 #define PM_STATS_H
@@ -31,10 +31,10 @@ struct mallinfo pm_stats_mallinfo(void);
 /* As malloc_stats(3), on a file descriptor. */
 void pm_stats_print_totals(int fd);
 
-/* As malloc_info(3): XML. -1 and EINVAL when `options` is not 0. */
-int pm_stats_print_xml(int options, FILE *stream);
-
 /* The dump that POOLMALLOC_STATS asks for. */
 void pm_stats_at_exit(void);
+
+/* As malloc_info(3): XML. -1 and EINVAL when `options` is not 0. */
+int pm_stats_print_xml(int options, FILE *stream);
 
 #endif

@@ -6,7 +6,7 @@
  *   system_own.c    the names themselves (the library with the pm_* interface only, which replaces nothing)
  *   system_wrap.c   the linker's __real_ names (fully static programs)
  * Until the table is filled, and where there is nothing to fill it with, every request gets a mapping of its own
- * (system_map.c). Layer 1: uses os.h and lock.h.
+ * (system_map.c). Layer 1: uses os.h, lock.h, and the numbering of magazine.h.
  */
 #ifndef PM_SYSTEM_H
 #define PM_SYSTEM_H
@@ -34,6 +34,7 @@ struct pm_system {
     void *(*realloc)(void *block, size_t size);
     void *(*aligned_alloc)(size_t alignment, size_t size); /* a power of two */
     size_t (*usable_size)(void *block);
+    bool keeps_sizes; /* a block that was asked for in a magazine's size is recognised by its usable size (start) */
     /* May be NULL. */
     int (*trim)(size_t pad);
     int (*option)(int parameter, int value);
@@ -57,6 +58,9 @@ pm_system_info_of_glibc(struct pm_system_info *info, struct mallinfo2 found)
 }
 #endif
 
+/* Finds out whether the blocks it gives can wait in magazines. It allocates. */
+void pm_system_probe(void);
+
 /* mallopt(3): 0 when there is nobody to ask. */
 int pm_system_option(int parameter, int value);
 
@@ -68,7 +72,7 @@ void pm_system_free(void *block);
 void *pm_system_realloc(void *block, size_t size);
 size_t pm_system_usable_size(void *block);
 
-/* In override.c. */
+/* In the layer that replaces malloc (override.c). */
 extern const char pm_override_anchor;
 
 /* ---- system_map.c: a mapping for each block ---- */

@@ -9,6 +9,7 @@
 
 #include "geometry.h"
 #include "lock.h"
+#include "magazine.h"
 #include "os.h"
 #include "system.h"
 
@@ -207,6 +208,20 @@ size_t
 pm_system_usable_size(void *block)
 {
     return is_mapped(block) ? pm_map_usable_size(block) : pm_system.usable_size(block);
+}
+
+void
+pm_system_probe(void)
+{
+    /* An allocator with few size classes gives more than was asked for: its blocks would wait where no request looks. */
+    for (unsigned number = PM_CLASS_LAST + 1; number < PM_MAGAZINE_COUNT; number += PM_CACHED_STEPS - 1) {
+        void *block = pm_system.malloc(pm_magazine_block_size(number));
+        size_t size = block != NULL ? pm_system_usable_size(block) : 0;
+        pm_system_free(block);
+        if (size <= PM_SMALL_MAX || pm_magazine_of_system(size, false) != number)
+            return;
+    }
+    pm_system.keeps_sizes = true;
 }
 
 int

@@ -33,6 +33,25 @@ next(const char *name)
     return dlsym(RTLD_NEXT, name);
 }
 
+/* The same, of the object that `other` is in: calls that look into blocks must not reach an allocator that serves nobody. */
+static void *
+next_beside(void *other, const char *name)
+{
+    Dl_info theirs, ours;
+    void *found = next(name);
+    return found != NULL && dladdr(other, &theirs) != 0 && dladdr(found, &ours) != 0 &&
+                   theirs.dli_fbase == ours.dli_fbase
+               ? found
+               : NULL;
+}
+
+static size_t
+unknown_size(void *block)
+{
+    (void)block;
+    return 0;
+}
+
 void
 pm_system_resolve(void)
 {
@@ -45,15 +64,17 @@ pm_system_resolve(void)
         .realloc = next("realloc"),
         /* Not memalign: musl's calls aligned_alloc by name, which is ours. */
         .aligned_alloc = next("aligned_alloc"),
-        .usable_size = next("malloc_usable_size"),
-        .trim = next("malloc_trim"),
-        .option = next("mallopt"),
     };
+    found.usable_size = next_beside(found.malloc, "malloc_usable_size");
+    found.trim = next_beside(found.malloc, "malloc_trim");
+    found.option = next_beside(found.malloc, "mallopt");
     if (found.malloc == NULL || found.free == NULL || found.calloc == NULL || found.realloc == NULL ||
-        found.aligned_alloc == NULL || found.usable_size == NULL)
+        found.aligned_alloc == NULL)
         return;
+    if (found.usable_size == NULL)
+        found.usable_size = unknown_size;
 #ifdef __GLIBC__
-    next_mallinfo2 = next("mallinfo2");
+    next_mallinfo2 = next_beside(found.malloc, "mallinfo2");
     if (next_mallinfo2 != NULL)
         found.info = next_info;
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Text without stdio: a line is put together in a buffer of the caller's and written to a file descriptor. Messages and
- * statistics come from places where stdio may be closed, locked or about to call malloc. Layer 0, above os.h only.
+ * statistics come from places where stdio may be closed, locked or about to call malloc. Layer 1: uses os.h.
  */
 #ifndef PM_TEXT_H
 #define PM_TEXT_H

@@ -134,9 +134,10 @@ Test(trim, gives_free_memory_back)
     take(SIZE);
     size_t full = resident_bytes();
     give_all();
+    size_t before = resident_bytes(); /* some may have gone back by itself */
     int result = mem.trim(0);
-    REQUIRE(result == 0 || result == 1, "returned %d", result);
     size_t left = resident_bytes();
+    REQUIRE(result == 1 || (result == 0 && left + (1 << 20) > before), "returned %d", result);
     size_t expected = full - COUNT * (size_t)SIZE * 9 / 10;
     REQUIRE(TEST_SANITIZED || left < expected, "%zu KiB resident after trim, %zu KiB before, at most %zu expected",
             left / 1024, full / 1024, expected / 1024);

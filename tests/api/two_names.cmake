@@ -29,6 +29,8 @@ function(set_up_test_program target)
     target_compile_definitions(${target} PRIVATE $<$<COMPILE_LANGUAGE:C>:_GNU_SOURCE>)
     target_compile_options(${target} PRIVATE -Wall -Wextra -fno-builtin-malloc -fno-builtin-free -fno-builtin-calloc
                                              -fno-builtin-realloc)
+    # Clang leaves these forms of operator delete out unless told.
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fsized-deallocation>)
     target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/tests/api)
     target_link_libraries(${target} PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
 endfunction()

@@ -14,7 +14,7 @@
 
 #define ALREADY_FREE "the block is already free (double free)"
 #define FREE_POOL "no block is in use there, its pool is free (double free or dangling pointer)"
-#define ON_STACK "an address on the stack of the calling thread"
+#define ON_STACK "an address on a stack"
 #define MISALIGNED "not aligned as a block is"
 #define LATER ", found when it returned to its pool"
 
@@ -115,6 +115,12 @@ Test(crash, a_pool_that_is_free)
     always_dies("free_in_free_pool", "free", FREE_POOL);
     always_dies("realloc_in_free_pool", "realloc", FREE_POOL);
     always_dies("usable_size_in_free_pool", "malloc_usable_size", FREE_POOL);
+}
+
+Test(crash, an_address_where_the_region_is_not_in_use)
+{
+    always_dies("wild_behind", "free", FREE_POOL);
+    always_dies("wild_in_front", "free", FREE_POOL);
 }
 
 Test(crash, an_address_on_the_stack)

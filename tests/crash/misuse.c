@@ -210,6 +210,27 @@ stack_of_other_thread(void)
     pthread_join(thread, NULL);
 }
 
+/* Far from every block, where the region is reserved and not in use: behind the arenas, and in front of them. */
+static void
+wild(ptrdiff_t distance)
+{
+    char *block = mem.malloc(SIZE);
+    say(block + distance, NULL);
+    mem.free(block + distance);
+}
+
+static void
+wild_behind(void)
+{
+    wild((ptrdiff_t)64 << 20);
+}
+
+static void
+wild_in_front(void)
+{
+    wild(-((ptrdiff_t)1 << 20));
+}
+
 static void
 misaligned_static(void)
 {
@@ -309,6 +330,8 @@ static const struct {
     {"stack_of_main_thread", stack_of_main_thread},
     {"stack_before_anything_else", stack_before_anything_else},
     {"stack_of_other_thread", stack_of_other_thread},
+    {"wild_behind", wild_behind},
+    {"wild_in_front", wild_in_front},
     {"misaligned_static", misaligned_static},
     {"misaligned_large", misaligned_large},
     {"double_free_600", double_free_600},

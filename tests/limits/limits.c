@@ -208,6 +208,8 @@ Test(environment, good_settings_are_taken_silently)
     complains(SETTINGS("POOLMALLOC_REGION=16384K"), "32 16M\n", SETTINGS(NULL));
     complains(SETTINGS("POOLMALLOC_REGION=16777216"), "32 16M\n", SETTINGS(NULL));
     complains(SETTINGS("POOLMALLOC_REGION=1G", "POOLMALLOC_ALIGNMENT=8"), "24 more\n", SETTINGS(NULL));
+    complains(SETTINGS("POOLMALLOC_PURGE=eager", "POOLMALLOC_CHECK=1"), "32 more\n", SETTINGS(NULL));
+    complains(SETTINGS("POOLMALLOC_PURGE=never", "POOLMALLOC_STATS=0"), "32 more\n", SETTINGS(NULL));
     complains(SETTINGS("POOLMALLOC=1", "POOLMALLOCX=2", "XPOOLMALLOC_Y=3"), "32 more\n", SETTINGS(NULL));
 }
 
@@ -225,6 +227,12 @@ Test(environment, bad_settings_are_one_line_and_the_default)
         complains(SETTINGS(regions[i]), "32 more\n", SETTINGS("POOLMALLOC_REGION"));
 }
 
+Test(environment, each_bad_setting_has_its_line)
+{
+    complains(SETTINGS("POOLMALLOC_PURGE=fast", "POOLMALLOC_CHECK=2", "POOLMALLOC_STATS=yes"), "32 more\n",
+              SETTINGS("POOLMALLOC_PURGE", "POOLMALLOC_CHECK", "POOLMALLOC_STATS"));
+}
+
 Test(environment, unknown_settings_are_one_line_each)
 {
     complains(SETTINGS("POOLMALLOC_FOO=1"), "32 more\n", SETTINGS("POOLMALLOC_FOO"));
@@ -240,8 +248,8 @@ Test(environment, help_is_a_table_of_the_options)
     struct run run = {.command = COMMAND(PROGRAM_settings), .environment = SETTINGS("POOLMALLOC_HELP=1")};
     run_program(&run);
     REQUIRE(run.status == 0 && strcmp(run.output, "32 more\n") == 0, "settings %s: %s", run_ending(&run), run.output);
-    const char *const names[] = {"POOLMALLOC_ALIGNMENT", "POOLMALLOC_CHECK", "POOLMALLOC_REGION", "POOLMALLOC_STATS",
-                                 "POOLMALLOC_HELP"};
+    const char *const names[] = {"POOLMALLOC_ALIGNMENT", "POOLMALLOC_CHECK",      "POOLMALLOC_REGION", "POOLMALLOC_PURGE",
+                                 "POOLMALLOC_STATS",     "POOLMALLOC_STATS_FILE", "POOLMALLOC_HELP"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         REQUIRE(strstr(run.errors, names[i]) != NULL, "%s is not explained: %s", names[i], run.errors);
 }

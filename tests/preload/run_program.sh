@@ -58,9 +58,6 @@ for setting in "${settings[@]}"; do
     [[ $setting =~ ^POOLMALLOC_[A-Z_]+=.*$ ]] || usage_error "not a setting of the library: '$setting'"
 done
 case_file=$(realpath -- "$case_file")
-library=$(realpath -- "$library")
-# The dynamic linker splits LD_PRELOAD at spaces and colons and has no way to quote them.
-[[ $library != *[[:space:]:]* ]] || usage_error "a library path with a space or a colon cannot be preloaded: '$library'"
 name=$(basename -- "$case_file" .sh)${settings[*]:+ (${settings[*]})}
 
 # ---- Surroundings that are the same everywhere ------------------------------------------------------------------------
@@ -77,6 +74,11 @@ directory=$(mktemp -d "${TMPDIR:-/tmp}/poolmalloc-preload.XXXXXX") || exit 1
 trap 'rm -rf -- "$directory"' EXIT
 trap 'exit 1' HUP INT TERM
 mkdir "$directory"/{home,tmp,input,plain,preloaded,statistics} || exit 1
+# A copy: all processes of a run load the same build, even if the library is being rebuilt meanwhile.
+cp -- "$library" "$directory/" || exit 1
+library=$directory/$(basename -- "$library")
+# The dynamic linker splits LD_PRELOAD at spaces and colons and has no way to quote them.
+[[ $library != *[[:space:]:]* ]] || usage_error "a path with a space or a colon cannot be preloaded: '$library'"
 export HOME=$directory/home TMPDIR=$directory/tmp
 input=$directory/input
 started=$directory/started   # one line per process of program and start_program: its id and its command
