@@ -40,7 +40,10 @@ pm_process_shared_heap(void)
 size_t
 pm_process_parked_count(void)
 {
-    return parked_count;
+    pm_lock_acquire(&registry_lock);
+    size_t count = parked_count;
+    pm_lock_release(&registry_lock);
+    return count;
 }
 
 static struct pm_heap *

@@ -57,9 +57,9 @@ add_heaps(struct pm_stats *stats)
         pm_lock_acquire(&heap->lock);
         add_pools(stats, heap);
         add_magazines(stats, heap);
+        stats->metadata_bytes += sizeof *heap + heap->slots_used * sizeof(void *);
         pm_lock_release(&heap->lock);
         stats->heaps++;
-        stats->metadata_bytes += sizeof *heap + heap->slots_used * sizeof(void *);
         stats->system_allocations += heap->system_allocations;
         stats->system_bytes += heap->system_bytes;
     }

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * heap.h: magazines and batches. What a refill takes, what a flush returns and in which order, how magazines grow, the
+ * checking mode, and the magazines with blocks of the system allocator. One heap, made for the test: a heap is the
+ * calling thread's as long as no other thread uses it.
+ */
+#include "heap.h"
+
+#include "options.h"
+#include "region.h"
+#include "support/check.h"
+#include "system.h"
+#include "unit.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+
+static struct pm_heap *heap;
+
+static void
+make_heap(void)
+{
+    heap = pm_heap_create();
+    REQUIRE(heap != NULL, "no heap");
+}
+
+/* malloc and free of a size class, as the fast path does it. */
+static void *
+take(unsigned class)
+{
+    void *block = pm_magazine_pop(&heap->magazines[class]);
+    return block != NULL ? block : pm_heap_refill(heap, class);
+}
+
+static void
+give(unsigned class, void *block)
+{
+    if (!pm_magazine_push(&heap->magazines[class], block))
+        pm_heap_flush(heap, class, block);
+}
+
+/* ---- Making a heap ---- */
+
+Test(heap, a_new_heap_is_empty, .init = make_heap)
+{
+    for (unsigned number = 0; number < PM_MAGAZINE_COUNT; number++) {
+        REQUIRE(pm_magazine_pop(&heap->magazines[number]) == NULL, "magazine %u is not empty", number);
+        REQUIRE(!pm_magazine_push(&heap->magazines[number], heap), "magazine %u is not full", number);
+    }
+    for (size_t size = 0; size <= PM_TABLE_MAX; size++)
+        REQUIRE(heap->magazine_of[(size + 7) / 8] == pm_magazine_of_granules((size + 7) / 8, 16), "size %zu", size);
+    REQUIRE(!pm_heap_flush_all(heap), "an empty heap was flushed");
+    pm_heap_verify(heap);
+}
+
+Test(heap, in_compact_mode_every_class_serves)
+{
+    pm_options.alignment = 8;
+    make_heap();
+    for (size_t size = 0; size <= 512; size++)
+        REQUIRE(heap->magazine_of[(size + 7) / 8] == (size <= 8 ? 1 : (size + 7) / 8), "size %zu", size);
+}
+
+Test(heap, the_empty_heaps_stay_empty)
+{
+    struct pm_heap *const both[] = {&pm_heap_none, &pm_heap_late};
+    for (size_t i = 0; i < 2; i++)
+        for (size_t granules = 0; granules < PM_GRANULE_COUNT; granules++) {
+            struct pm_magazine *magazine = &both[i]->magazines[both[i]->magazine_of[granules]];
+            REQUIRE(pm_magazine_pop(magazine) == NULL && !pm_magazine_push(magazine, heap), "%zu granules", granules);
+        }
+}
+
+/* ---- Refill ---- */
+
+/* Batches never get smaller, and in the end they are half of the full capacity; each class begins with the first block of
+ * a pool and goes on upwards. */
+Test(heap, refills_grow_to_half_a_magazine_in_ascending_order, .init = make_heap)
+{
+    for (unsigned class = 2; class <= PM_CLASS_LAST; class++) {
+        unsigned last = 0, refills = 0, most = pm_magazine_capacity(class) / 2;
+        uint64_t blocks = 0;
+        char *before = NULL;
+        for (; last < most && refills < 100; refills++) {
+            char *block = take(class);
+            unsigned more = pm_magazine_count(&heap->magazines[class]);
+            unsigned left = (unsigned)heap->classes[class].free_blocks;
+            REQUIRE(more + 1 <= most, "class %u: a batch of %u", class, more + 1);
+            REQUIRE(more + 1 >= last || left == 0, "class %u: a batch of %u after %u", class, more + 1, last);
+            last = more + 1 > last ? more + 1 : last;
+            blocks += more + 1;
+            for (; block != NULL; block = pm_magazine_pop(&heap->magazines[class])) {
+                size_t size = pm_class_size(class);
+                bool first = pm_pool_of(block) == (uintptr_t)block;
+                REQUIRE(first ? before == NULL || pm_pool_of(block) > pm_pool_of(before) : block == before + size,
+                        "class %u: %p after %p", class, (void *)block, (void *)before);
+                before = block;
+            }
+        }
+        const struct pm_class_counts *counts = &heap->classes[class].counts;
+        REQUIRE(last == most, "class %u: batches of %u after %u refills", class, last, refills);
+        REQUIRE(counts->refills == refills && counts->refilled == blocks, "class %u: %zu in %zu", class,
+                (size_t)counts->refilled, (size_t)counts->refills);
+    }
+    pm_heap_verify(heap);
+}
+
+/* A batch is cut short where the next block would cost a pool. */
+Test(heap, refill_takes_a_new_pool_only_for_the_block_it_needs, .init = make_heap)
+{
+    enum { CLASS = 64 }; /* 8 blocks to a pool */
+    struct pm_magazine *magazine = &heap->magazines[CLASS];
+    void *blocks[8];
+    for (int i = 0; i < 8; i++)
+        blocks[i] = pm_heap_take_one(heap, CLASS);
+    REQUIRE(heap->classes[CLASS].pools == 1, "%u pools", heap->classes[CLASS].pools);
+    pm_heap_return((void *[]){blocks[6], blocks[2], blocks[5]}, 3, PM_FOUND_LATER);
+    REQUIRE(take(CLASS) == blocks[2], "not the lowest block");
+    REQUIRE(pm_magazine_count(magazine) == 2, "%u more", pm_magazine_count(magazine));
+    REQUIRE(heap->classes[CLASS].pools == 1, "%u pools", heap->classes[CLASS].pools);
+    REQUIRE(take(CLASS) == blocks[5] && take(CLASS) == blocks[6], "not the next ones");
+    REQUIRE(take(CLASS) != NULL && heap->classes[CLASS].pools == 2, "%u pools", heap->classes[CLASS].pools);
+    pm_heap_verify(heap);
+}
+
+/* ---- Flush ---- */
+
+Test(heap, flush_returns_the_oldest_half, .init = make_heap)
+{
+    static void *blocks[PM_MAGAZINE_MAX + 1];
+    for (unsigned class = 1; class <= PM_CLASS_LAST; class++) {
+        unsigned capacity = pm_magazine_capacity(class), oldest = (capacity + 1) / 2;
+        struct pm_magazine *magazine = &heap->magazines[class];
+        for (unsigned i = 0; i <= capacity; i++)
+            blocks[i] = pm_heap_take_one(heap, class);
+        for (unsigned i = 0; i < capacity; i++)
+            give(class, blocks[i]);
+        REQUIRE(pm_magazine_count(magazine) == capacity, "class %u: %u entries", class, pm_magazine_count(magazine));
+        REQUIRE(heap->classes[class].counts.flushed == 0, "class %u: flushed early", class);
+        give(class, blocks[capacity]);
+        for (unsigned i = 0; i <= capacity; i++) {
+            enum pm_fault fault = pm_pool_check(blocks[i]);
+            bool pool_gone = fault == PM_FAULT_POOL_FREE;
+            REQUIRE((fault == PM_FAULT_NONE) == (i >= oldest) && (!pool_gone || i < oldest), "class %u: entry %u, %d",
+                    class, i, fault);
+        }
+        REQUIRE(heap->classes[class].counts.flushed == oldest && heap->classes[class].counts.flushes == 1,
+                "class %u: %zu blocks", class, (size_t)heap->classes[class].counts.flushed);
+        REQUIRE(heap->classes[class].counts.flushed_remote == 0, "class %u: remote", class);
+        for (unsigned i = capacity + 1; i-- > oldest;)
+            REQUIRE(pm_magazine_pop(magazine) == blocks[i], "class %u: entry %u is not the next", class, i);
+    }
+    pm_heap_verify(heap);
+}
+
+/* Every magazine gets its first and its full capacity: the slots are enough, and no two magazines share one. */
+Test(heap, magazines_grow_twice_and_keep_what_they_hold, .init = make_heap)
+{
+    static char entries[PM_MAGAZINE_COUNT][PM_MAGAZINE_MAX];
+    for (unsigned number = 1; number < PM_MAGAZINE_COUNT; number++)
+        for (unsigned i = 0; i < pm_magazine_capacity(number); i++) {
+            struct pm_magazine *magazine = &heap->magazines[number];
+            if (!pm_magazine_push(magazine, &entries[number][i]))
+                pm_heap_flush(heap, number, &entries[number][i]); /* makes room and looks at no block */
+            unsigned full = pm_magazine_capacity(number), small = full < 16 ? full : 16;
+            REQUIRE(magazine->capacity == (i < 16 ? small : full), "magazine %u: %u", number, magazine->capacity);
+        }
+    REQUIRE(heap->slots_used == heap->slots_count, "%u of %u slots", heap->slots_used, heap->slots_count);
+    REQUIRE((char *)(heap->slots + heap->slots_count) <= (char *)heap + pm_heap_bytes(), "slots outside the heap");
+    for (unsigned number = 1; number < PM_MAGAZINE_COUNT; number++) {
+        struct pm_magazine *magazine = &heap->magazines[number];
+        REQUIRE(magazine->base[-1] == NULL && magazine->limit == magazine->base + magazine->capacity, "%u", number);
+        for (unsigned i = pm_magazine_capacity(number); i-- > 0;)
+            REQUIRE(pm_magazine_pop(magazine) == &entries[number][i], "magazine %u: entry %u", number, i);
+        REQUIRE(pm_magazine_pop(magazine) == NULL, "magazine %u is not empty", number);
+    }
+}
+
+Test(heap, flush_all_empties_every_magazine, .init = make_heap)
+{
+    struct pm_region_counts counts;
+    for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
+        give(class, take(class));
+    for (unsigned number = PM_CLASS_LAST + 1; number < PM_MAGAZINE_COUNT; number++)
+        pm_heap_flush(heap, number, pm_system.malloc(pm_magazine_block_size(number)));
+    REQUIRE(pm_heap_flush_all(heap), "nothing was flushed");
+    for (unsigned number = 0; number < PM_MAGAZINE_COUNT; number++)
+        REQUIRE(pm_magazine_count(&heap->magazines[number]) == 0, "magazine %u", number);
+    REQUIRE(!pm_heap_flush_all(heap), "flushed twice");
+    pm_heap_verify(heap);
+    pm_region_counts(&counts);
+    REQUIRE(counts.arenas == 0, "%zu arenas", counts.arenas);
+}
+
+/* ---- The checking mode ---- */
+
+static void
+free_twice(void *block)
+{
+    pm_heap_flush(heap, 4, block);
+    pm_heap_flush(heap, 4, block);
+}
+
+Test(heap, checking_means_no_magazines)
+{
+    char line[200];
+    pm_options.check = 1;
+    make_heap();
+    char *first = pm_heap_refill(heap, 4), *second = pm_heap_refill(heap, 4);
+    REQUIRE(second == first + 32, "not neighbours");
+    REQUIRE(heap->magazines[4].capacity == 0 && heap->slots_used == 0, "a magazine");
+    pm_heap_flush(heap, 4, first);
+    REQUIRE(pm_pool_check(first) == PM_FAULT_FREE, "the block waits somewhere");
+    REQUIRE(pm_heap_refill(heap, 4) == first, "not the lowest free block");
+    snprintf(line, sizeof line, "poolmalloc: free(%p): the block is already free (double free)\n", (void *)first);
+    require_abort(free_twice, first, line);
+    pm_heap_verify(heap);
+}
+
+/* ---- Blocks of the system allocator ---- */
+
+static void *given_back[PM_MAGAZINE_MAX];
+static unsigned given_back_count;
+
+static void
+note_free(void *block)
+{
+    given_back[given_back_count++] = block;
+}
+
+Test(heap, system_blocks_leave_oldest_first, .init = make_heap)
+{
+    static char blocks[PM_MAGAZINE_MAX + 1];
+    pm_system.free = note_free;
+    for (unsigned number = PM_CLASS_LAST + 1; number < PM_MAGAZINE_COUNT; number++) {
+        unsigned capacity = pm_magazine_capacity(number), oldest = (capacity + 1) / 2;
+        given_back_count = 0;
+        for (unsigned i = 0; i <= capacity; i++)
+            give(number, &blocks[i]);
+        REQUIRE(given_back_count == oldest, "magazine %u: %u blocks were given back", number, given_back_count);
+        for (unsigned i = 0; i < oldest; i++)
+            REQUIRE(given_back[i] == &blocks[i], "magazine %u: not block %u", number, i);
+        for (unsigned i = capacity + 1; i-- > oldest;)
+            REQUIRE(pm_magazine_pop(&heap->magazines[number]) == &blocks[i], "magazine %u: not block %u", number, i);
+    }
+    pm_options.check = 1;
+    make_heap();
+    given_back_count = 0;
+    pm_heap_flush(heap, PM_MAGAZINE_COUNT - 1, &blocks[50]);
+    REQUIRE(given_back_count == 1 && given_back[0] == &blocks[50], "a magazine in checking mode");
+}

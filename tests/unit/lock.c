@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lock.h: one thread at a time; a thread that waits sleeps and is woken; what the lock's word says meanwhile; and the
+ * thread that forks, for which locks count as taken.
+ */
+#include "lock.h"
+
+#include "support/check.h"
+#include "support/suite.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { THREADS = 4, ROUNDS = 50000, SLEEPERS = 8 };
+
+static struct pm_lock lock, other_lock;
+static long counter; /* guarded by `lock`, so that a second thread inside shows as a lost increment */
+static atomic_int inside, passed;
+
+static unsigned
+word_of(struct pm_lock *of)
+{
+    return atomic_load(&of->state);
+}
+
+static void
+pause_ms(long milliseconds)
+{
+    nanosleep(&(struct timespec){0, milliseconds * 1000000}, NULL);
+}
+
+static pthread_t
+start(void *(*function)(void *), void *argument)
+{
+    pthread_t thread;
+    REQUIRE(pthread_create(&thread, NULL, function, argument) == 0, "no thread");
+    return thread;
+}
+
+/* ---- Mutual exclusion ---- */
+
+static void *
+count_up(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < ROUNDS; i++) {
+        pm_lock_acquire(&lock);
+        REQUIRE(atomic_fetch_add(&inside, 1) == 0, "two threads hold the lock");
+        counter++;
+        if (i % 1000 == 0)
+            sched_yield(); /* so that others run into a held lock and sleep */
+        atomic_fetch_sub(&inside, 1);
+        pm_lock_release(&lock);
+    }
+    return NULL;
+}
+
+Test(lock, one_thread_at_a_time)
+{
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        threads[i] = start(count_up, NULL);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    REQUIRE(counter == (long)THREADS * ROUNDS, "%ld increments", counter);
+    REQUIRE(word_of(&lock) == 0, "the free lock's word is %u", word_of(&lock));
+}
+
+Test(lock, the_word_without_waiting)
+{
+    pm_lock_acquire(&lock);
+    REQUIRE(word_of(&lock) == 1, "held: %u", word_of(&lock));
+    pm_lock_release(&lock);
+    REQUIRE(word_of(&lock) == 0, "free: %u", word_of(&lock));
+    pm_lock_acquire_slow(&lock);
+    REQUIRE(word_of(&lock) != 0, "held by the slow path: %u", word_of(&lock));
+    pm_lock_release(&lock);
+    REQUIRE(word_of(&lock) == 0, "free: %u", word_of(&lock));
+}
+
+/* ---- Sleeping ---- */
+
+static void *
+pass_through(void *unused)
+{
+    (void)unused;
+    errno = 77;
+    pm_lock_acquire(&lock);
+    atomic_fetch_add(&passed, 1);
+    pm_lock_release(&lock);
+    REQUIRE(errno == 77, "errno became %d", errno);
+    return NULL;
+}
+
+static double
+seconds_used_by(pthread_t thread)
+{
+    clockid_t clock;
+    struct timespec used = {0};
+    REQUIRE(pthread_getcpuclockid(thread, &clock) == 0 && clock_gettime(clock, &used) == 0, "no clock");
+    return (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
+}
+
+/* Waits until some thread has announced that it sleeps. */
+static void
+await_sleeper(void)
+{
+    while (word_of(&lock) != 2)
+        pause_ms(1);
+}
+
+Test(lock, a_waiting_thread_sleeps_and_is_woken)
+{
+    pm_lock_acquire(&lock);
+    pthread_t thread = start(pass_through, NULL);
+    await_sleeper();
+    pause_ms(10);
+    double before = seconds_used_by(thread);
+    pause_ms(100);
+    double used = seconds_used_by(thread) - before;
+    REQUIRE(used < 0.02, "it ran for %.3f s while it waited 0.1 s", used);
+    REQUIRE(passed == 0, "it did not wait");
+    pm_lock_release(&lock);
+    pthread_join(thread, NULL);
+    REQUIRE(passed == 1 && word_of(&lock) == 0, "%d passed, word %u", passed, word_of(&lock));
+}
+
+/* Each release wakes one: the one that wakes has to remember that there are more. */
+Test(lock, every_sleeper_gets_its_turn)
+{
+    pthread_t threads[SLEEPERS];
+    for (int round = 0; round < 20; round++) {
+        pm_lock_acquire(&lock);
+        for (int i = 0; i < SLEEPERS; i++)
+            threads[i] = start(pass_through, NULL);
+        await_sleeper();
+        pause_ms(2);
+        pm_lock_release(&lock);
+        for (int i = 0; i < SLEEPERS; i++)
+            pthread_join(threads[i], NULL);
+        REQUIRE(passed == SLEEPERS * (round + 1) && word_of(&lock) == 0, "%d passed, word %u", passed, word_of(&lock));
+    }
+}
+
+/* ---- While a thread forks ---- */
+
+static void *
+during_a_fork(void *unused)
+{
+    (void)unused;
+    REQUIRE(!pm_lock_forking(), "another thread counts as the forking one");
+    pm_lock_acquire(&other_lock);
+    REQUIRE(word_of(&other_lock) == 1, "word %u", word_of(&other_lock));
+    pm_lock_release(&other_lock);
+    REQUIRE(word_of(&other_lock) == 0, "another thread's release was ignored: word %u", word_of(&other_lock));
+    return pass_through(NULL);
+}
+
+Test(lock, the_forking_thread_passes_held_locks_and_others_wait)
+{
+    pm_lock_acquire(&lock);
+    REQUIRE(!pm_lock_forking(), "forking before it began");
+    pm_lock_fork_begin();
+    REQUIRE(pm_lock_forking(), "not forking");
+    pthread_t thread = start(during_a_fork, NULL);
+    await_sleeper();
+    for (int i = 0; i < 3; i++) {
+        pm_lock_acquire(&lock); /* would wait for itself */
+        pm_lock_release(&lock);
+        REQUIRE(word_of(&lock) == 2, "a handler's release let the lock go: word %u", word_of(&lock));
+    }
+    pause_ms(10);
+    REQUIRE(passed == 0, "another thread passed a lock that the fork holds");
+    pm_lock_fork_end();
+    REQUIRE(!pm_lock_forking(), "forking after it ended");
+    pm_lock_release(&lock);
+    pthread_join(thread, NULL);
+    REQUIRE(passed == 1 && word_of(&lock) == 0, "%d passed, word %u", passed, word_of(&lock));
+}
+
+Test(lock, a_child_goes_on_as_the_forking_thread)
+{
+    pm_lock_acquire(&lock);
+    pm_lock_fork_begin();
+    pid_t child = fork();
+    if (child == 0) {
+        bool forking = pm_lock_forking();
+        pm_lock_fork_end();
+        pm_lock_release(&lock);
+        _exit(forking && word_of(&lock) == 0 ? 0 : 1);
+    }
+    int status;
+    REQUIRE(waitpid(child, &status, 0) == child && status == 0, "status %x", status);
+}

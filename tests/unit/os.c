@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * os.h: what happens to pages that are reserved, committed, decommitted and discarded, partial pages included; the stack;
+ * writing to a slow pipe; and that no call changes errno, also when it fails.
+ */
+#include "os.h"
+
+#include "geometry.h"
+#include "support/check.h"
+#include "unit.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PAGES = 16, MARK = 77 };
+
+static const size_t impossible = (size_t)1 << 60;
+
+static void
+require_protection(const void *address, const char *expected)
+{
+    const char *found = mapping_protection(address);
+    REQUIRE(strcmp(found, expected) == 0, "%p is \"%s\" instead of \"%s\"", address, found, expected);
+}
+
+Test(os, reservations_are_aligned_and_untouchable)
+{
+    for (size_t alignment = 4096; alignment <= (size_t)64 << 20; alignment *= 4) {
+        char *address = pm_os_reserve((size_t)1 << 30, alignment);
+        REQUIRE(address != NULL && (uintptr_t)address % alignment == 0, "%p for %zu", (void *)address, alignment);
+        require_protection(address, "---p");
+        require_protection(address + ((size_t)1 << 30) - 1, "---p");
+        pm_os_unmap(address, (size_t)1 << 30);
+        require_protection(address, "");
+    }
+}
+
+Test(os, commit_widens_to_pages)
+{
+    size_t page = pm_os_page_size();
+    char *address = pm_os_reserve(PAGES * page, PM_REGION_ALIGNMENT);
+    REQUIRE(pm_os_commit(address + page + 1, page), "no memory");
+    require_protection(address, "---p");
+    require_protection(address + page, "rw-p");
+    require_protection(address + 3 * page - 1, "rw-p");
+    require_protection(address + 3 * page, "---p");
+    REQUIRE(resident_pages(address, PAGES * page) == 0, "committing takes memory");
+    for (size_t i = page; i < 3 * page; i++)
+        REQUIRE(address[i] == 0, "byte %zu is %d", i, address[i]);
+}
+
+Test(os, reading_may_be_allowed_alone)
+{
+    char *address = pm_os_reserve((size_t)1 << 20, PM_REGION_ALIGNMENT);
+    pm_os_allow_reading(address, 8 * pm_os_page_size());
+    require_protection(address, "r--p");
+    require_protection(address + 8 * pm_os_page_size(), "---p");
+    REQUIRE(address[5000] == 0, "not zero");
+    REQUIRE(pm_os_commit(address, 4096), "no memory");
+    address[100] = MARK;
+}
+
+Test(os, discard_narrows_to_pages)
+{
+    size_t page = pm_os_page_size();
+    char *address = pm_os_map(PAGES * page);
+    memset(address, MARK, PAGES * page);
+    pm_os_discard(address + page + 1, 2 * page);
+    for (size_t i = 0; i < PAGES; i++) {
+        REQUIRE(page_is_resident(address + i * page) == (i != 2), "page %zu", i);
+        REQUIRE(address[i * page] == (i != 2 ? MARK : 0), "page %zu begins with %d", i, address[i * page]);
+    }
+    pm_os_discard(address + 5 * page + 1, page - 1);
+    pm_os_discard(address + 6 * page, page - 1);
+    REQUIRE(address[5 * page] == MARK && address[6 * page] == MARK, "a part of a page took the page");
+}
+
+Test(os, decommit_undoes_commit)
+{
+    size_t page = pm_os_page_size();
+    char *address = pm_os_reserve(PAGES * page, PM_REGION_ALIGNMENT);
+    REQUIRE(pm_os_commit(address, PAGES * page), "no memory");
+    memset(address, MARK, PAGES * page);
+    pm_os_decommit(address + 4 * page, 8 * page);
+    require_protection(address + 4 * page - 1, "rw-p");
+    require_protection(address + 4 * page, "---p");
+    require_protection(address + 12 * page - 1, "---p");
+    require_protection(address + 12 * page, "rw-p");
+    REQUIRE(resident_pages(address, PAGES * page) == 8, "%zu pages", resident_pages(address, PAGES * page));
+    REQUIRE(pm_os_commit(address + 4 * page, 8 * page) && address[5 * page] == 0, "old contents came back");
+}
+
+Test(os, mappings_grow_with_their_contents)
+{
+    size_t page = pm_os_page_size();
+    char *address = pm_os_map(2 * page);
+    memset(address, MARK, 2 * page);
+    char *moved = pm_os_remap(address, 2 * page, 1000 * page);
+    REQUIRE(moved != NULL && moved[0] == MARK && moved[2 * page - 1] == MARK && moved[2 * page] == 0, "contents");
+    REQUIRE(pm_os_remap(moved, 1000 * page, impossible) == NULL && moved[0] == MARK, "the old mapping is gone");
+    pm_os_unmap(moved, 1000 * page);
+    require_protection(moved, "");
+}
+
+Test(os, failing_calls_keep_errno)
+{
+    char *page = pm_os_map(4096);
+    errno = MARK;
+    REQUIRE(pm_os_reserve(impossible, 4096) == NULL, "reserved 2^60 bytes");
+    REQUIRE(pm_os_map(impossible) == NULL, "mapped 2^60 bytes");
+    REQUIRE(pm_os_remap(page, 4096, impossible) == NULL, "mapped 2^60 bytes");
+    REQUIRE(!pm_os_commit((void *)4096, 4096), "committed the first page");
+    pm_os_discard((void *)4096, 4096);
+    pm_os_unmap((void *)4096, 0);
+    REQUIRE(pm_os_create("/none/such") == -1, "created a file in no directory");
+    pm_os_close(-1);
+    pm_os_write(-1, "x", 1);
+    atomic_uint word = 0;
+    pm_os_wait(&word, 1);
+    pm_os_wake(&word);
+    pm_os_yield();
+    REQUIRE(errno == MARK, "errno became %d", errno);
+}
+
+/* ---- The stack ---- */
+
+static int global;
+
+/* What is not on a stack must never pass for it; what is may go unrecognised, but not near a thread's beginning. */
+static void *
+check_stack_of_thread(void *of_main_thread)
+{
+    int local = 0;
+    void *block = malloc(100);
+    REQUIRE(pm_os_on_stack(of_main_thread), "a variable of the main thread is not on a stack");
+    REQUIRE(TEST_SANITIZED || pm_os_on_stack(&local), "a local variable is not on a stack");
+    REQUIRE(!pm_os_on_stack(&global), "a global variable is on a stack");
+    REQUIRE(!pm_os_on_stack(block) && !pm_os_on_stack(NULL), "a block is on a stack");
+    free(block);
+    return NULL;
+}
+
+Test(os, stacks)
+{
+    int local = 0;
+    pthread_t thread;
+    check_stack_of_thread(&local);
+    REQUIRE(pthread_create(&thread, NULL, check_stack_of_thread, &local) == 0, "no thread");
+    pthread_join(thread, NULL);
+    errno = MARK;
+    char *page = pm_os_map(4096);
+    REQUIRE(!pm_os_on_stack(page) && !pm_os_on_stack((void *)UINTPTR_MAX) && errno == MARK, "errno %d", errno);
+}
+
+/* ---- Files ---- */
+
+enum { WRITTEN = 300000 };
+
+static void
+do_nothing(int signal)
+{
+    (void)signal;
+}
+
+/* Reads slowly, a little at a time: the writer meets a full pipe. */
+static void *
+read_slowly(void *fd)
+{
+    static unsigned char bytes[4096];
+    size_t total = 0;
+    for (ssize_t got; (got = read(*(int *)fd, bytes, sizeof bytes)) > 0;) {
+        for (ssize_t i = 0; i < got; i++, total++)
+            REQUIRE(bytes[i] == (unsigned char)(total % 251), "byte %zu is %d", total, bytes[i]);
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+    REQUIRE(total == WRITTEN, "%zu bytes arrived", total);
+    return NULL;
+}
+
+/* Signals end write early, now with some bytes written, now with none. */
+Test(os, write_goes_on_until_all_is_written)
+{
+    static char bytes[WRITTEN];
+    const struct itimerval often = {{0, 500}, {0, 500}}, never = {{0, 0}, {0, 0}};
+    const struct sigaction action = {.sa_handler = do_nothing};
+    sigset_t alarms;
+    int ends[2];
+    pthread_t reader;
+    for (size_t i = 0; i < WRITTEN; i++)
+        bytes[i] = (char)(i % 251);
+    sigemptyset(&alarms);
+    sigaddset(&alarms, SIGALRM);
+    pthread_sigmask(SIG_BLOCK, &alarms, NULL);
+    REQUIRE(pipe(ends) == 0 && pthread_create(&reader, NULL, read_slowly, &ends[0]) == 0, "no pipe or no thread");
+    sigaction(SIGALRM, &action, NULL);
+    pthread_sigmask(SIG_UNBLOCK, &alarms, NULL);
+    setitimer(ITIMER_REAL, &often, NULL);
+    pm_os_write(ends[1], bytes, WRITTEN);
+    setitimer(ITIMER_REAL, &never, NULL);
+    close(ends[1]);
+    pthread_join(reader, NULL);
+}
+
+Test(os, create_empties_the_file)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/unit_os.%ld", pm_os_pid());
+    for (int round = 0; round < 2; round++) {
+        int fd = pm_os_create(path);
+        REQUIRE(fd >= 0 && lseek(fd, 0, SEEK_END) == 0, "round %d", round);
+        REQUIRE(fcntl(fd, F_GETFD) & FD_CLOEXEC, "the file is handed on to other programs");
+        pm_os_write(fd, "text", 4);
+        REQUIRE(lseek(fd, 0, SEEK_END) == 4, "round %d", round);
+        pm_os_close(fd);
+        REQUIRE(fcntl(fd, F_GETFD) < 0, "the file stays open");
+    }
+    unlink(path);
+}
+
+Test(os, the_clock_goes_forward)
+{
+    uint64_t start = pm_os_milliseconds(), last = start;
+    nanosleep(&(struct timespec){0, 50000000}, NULL);
+    for (int i = 0; i < 1000; i++) {
+        uint64_t now = pm_os_milliseconds();
+        REQUIRE(now >= last, "from %zu to %zu", (size_t)last, (size_t)now);
+        last = now;
+    }
+    REQUIRE(last - start >= 30 && last - start < 5000, "%zu ms in 50", (size_t)(last - start));
+}
+
+Test(os, the_machine)
+{
+    REQUIRE(pm_os_page_size() == (size_t)sysconf(_SC_PAGESIZE), "pages of %zu bytes", pm_os_page_size());
+    size_t memory = pm_os_memory_bytes();
+    size_t expected = (size_t)sysconf(_SC_PHYS_PAGES) * pm_os_page_size();
+    REQUIRE(memory / 4096 == expected / 4096, "%zu bytes of memory instead of %zu", memory, expected);
+    REQUIRE(pm_os_pid() == (long)getpid(), "process %ld", pm_os_pid());
+    REQUIRE(!pm_os_is_privileged(), "a test with special rights");
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * process.h: fork. The locks are held while it happens, for every thread but the forking one; the child parks the heaps
+ * of the threads it lost, whole and with what their magazines hold, and its own threads take them over.
+ */
+#include "process.h"
+
+#include "poolmalloc.h"
+#include "region.h"
+#include "support/check.h"
+#include "support/suite.h"
+#include "system.h"
+#include "unit.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ThreadSanitizer's runtime starts no threads in the child of a process that has several. */
+#if defined(__SANITIZE_THREAD__)
+#define CHILD_HAS_THREADS 0
+#elif defined(__has_feature)
+#define CHILD_HAS_THREADS !__has_feature(thread_sanitizer)
+#else
+#define CHILD_HAS_THREADS 1
+#endif
+
+enum { THREADS = 3, CLASS = 4, SIZE = 32, HELD = 20 };
+
+static sem_t ready, go;
+
+/* Allocates, frees some of it, which then waits in its magazine, and holds the rest. */
+static void *
+hold(void *unused)
+{
+    (void)unused;
+    void *blocks[2 * HELD];
+    for (int i = 0; i < 2 * HELD; i++)
+        blocks[i] = pm_malloc(SIZE);
+    for (int i = 0; i < HELD; i++)
+        pm_free(blocks[2 * i]);
+    sem_post(&ready);
+    sem_wait(&go);
+    for (int i = 0; i < HELD; i++)
+        pm_free(blocks[2 * i + 1]);
+    return NULL;
+}
+
+static pthread_t threads[THREADS];
+
+static void
+start_threads(void)
+{
+    sem_init(&ready, 0, 0);
+    sem_init(&go, 0, 0);
+    for (int i = 0; i < THREADS; i++)
+        REQUIRE(pthread_create(&threads[i], NULL, hold, NULL) == 0, "no thread");
+    for (int i = 0; i < THREADS; i++)
+        sem_wait(&ready);
+}
+
+static void
+end_threads(void)
+{
+    for (int i = 0; i < THREADS; i++)
+        sem_post(&go);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+}
+
+/* Runs `function` in a forked child, which must exit with 0. */
+static void
+in_child(void (*function)(void))
+{
+    int status;
+    pid_t child = fork();
+    REQUIRE(child >= 0, "fork");
+    if (child == 0) {
+        alarm(20);
+        function();
+        _exit(0);
+    }
+    REQUIRE(waitpid(child, &status, 0) == child && status == 0, "the child ended with %x", status);
+}
+
+static size_t
+blocks_in_use(void)
+{
+    struct pm_stats stats;
+    pm_stats_get(&stats);
+    return stats.classes[CLASS - 1].blocks_in_use;
+}
+
+static void *
+run(void *(*function)(void *))
+{
+    pthread_t thread;
+    void *result;
+    REQUIRE(pthread_create(&thread, NULL, function, NULL) == 0, "no thread");
+    pthread_join(thread, &result);
+    return result;
+}
+
+/* ---- The locks ---- */
+
+static void
+require_locks_free(void)
+{
+    REQUIRE(!pm_lock_forking(), "the process still forks");
+    REQUIRE(pm_region_lock.state == 0 && pm_map_lock.state == 0, "%u, %u", pm_region_lock.state, pm_map_lock.state);
+    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
+        REQUIRE(heap->lock.state == 0, "a heap's lock is %u", heap->lock.state);
+}
+
+Test(process_fork, all_locks_are_free_afterwards)
+{
+    start_threads();
+    in_child(require_locks_free);
+    require_locks_free();
+    end_threads();
+}
+
+/* Handlers of the program's own: those made before the library's run while it holds the locks, and the library made its
+ * own at its start; so a handler that runs within cannot be made here, but the library's own state can be looked at. */
+static unsigned seen;
+
+static void
+look_at_locks(void)
+{
+    seen = pm_region_lock.state;
+}
+
+Test(process_fork, handlers_of_the_program_may_allocate)
+{
+    REQUIRE(pthread_atfork(look_at_locks, require_locks_free, require_locks_free) == 0, "atfork");
+    in_child(require_locks_free);
+    REQUIRE(seen == 0, "the locks are held too early: %u", seen);
+}
+
+/* ---- The child ---- */
+
+static struct pm_heap *heap_before;
+
+static void
+check_heaps_in_child(void)
+{
+    REQUIRE(pm_heap_current == heap_before && heap_before->state == PM_HEAP_OWNED, "the forking thread lost its heap");
+    REQUIRE(pm_process_parked_count() == THREADS, "%zu parked", pm_process_parked_count());
+    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next) {
+        REQUIRE(heap->state == (heap == heap_before ? PM_HEAP_OWNED : PM_HEAP_PARKED), "state %d", heap->state);
+        pm_heap_verify(heap);
+    }
+}
+
+Test(process_fork, heaps_of_other_threads_are_parked)
+{
+    heap_before = pm_process_heap();
+    start_threads();
+    in_child(check_heaps_in_child);
+    REQUIRE(pm_process_parked_count() == 0, "%zu parked in the parent", pm_process_parked_count());
+    end_threads();
+}
+
+/* The first thing this thread does is allocating from a class whose magazine the lost thread has filled. */
+static void *
+allocate_first(void *unused)
+{
+    (void)unused;
+    void *block = pm_malloc(SIZE);
+    memset(block, 1, SIZE);
+    pm_free(block);
+    return NULL;
+}
+
+/* Blocks in magazines are free: none of them may get lost when the heap is taken over. */
+static void
+take_over_in_child(void)
+{
+    size_t before = blocks_in_use();
+    REQUIRE(before == THREADS * HELD, "%zu blocks in use", before);
+    for (int i = 0; i < THREADS; i++)
+        run(allocate_first);
+    REQUIRE(blocks_in_use() == before, "%zu blocks in use, %zu before", blocks_in_use(), before);
+    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
+        pm_heap_verify(heap);
+}
+
+Test(process_fork, a_heap_taken_over_keeps_the_blocks_in_its_magazines)
+{
+    if (!CHILD_HAS_THREADS)
+        return;
+    start_threads();
+    in_child(take_over_in_child);
+    end_threads();
+    REQUIRE(blocks_in_use() == 0, "%zu blocks in use", blocks_in_use());
+}
+
+/* A child of a child, each with a new thread before it forks. */
+static void
+fork_again(void)
+{
+    static int depth;
+    run(allocate_first);
+    REQUIRE(pm_process_parked_count() >= 1, "%zu parked", pm_process_parked_count());
+    if (++depth < 5)
+        in_child(fork_again);
+    require_locks_free();
+}
+
+Test(process_fork, children_fork)
+{
+    if (!CHILD_HAS_THREADS)
+        return;
+    start_threads();
+    in_child(fork_again);
+    end_threads();
+}
