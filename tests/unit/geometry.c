@@ -105,11 +105,13 @@ Test(geometry, runs_of_bits)
             for (unsigned i = first; i < first + count; i++)
                 bits |= UINT64_C(1) << i;
             struct pm_run run = pm_first_run(bits);
-            REQUIRE(run.first == first && run.count == count, "%u from %u: %u from %u", count, first, run.count, run.first);
+            REQUIRE(run.first == first && run.count == count, "%u from %u: %u from %u", count, first, run.count,
+                    run.first);
             REQUIRE(pm_run_bits(run) == bits, "%u from %u: %llx", count, first, (unsigned long long)pm_run_bits(run));
             if (first + count < 63)
                 run = pm_first_run(bits | UINT64_C(1) << 63);
-            REQUIRE(run.first == first && run.count == count, "%u from %u: %u from %u", count, first, run.count, run.first);
+            REQUIRE(run.first == first && run.count == count, "%u from %u: %u from %u", count, first, run.count,
+                    run.first);
         }
 }
 
@@ -118,8 +120,8 @@ Test(geometry, rounding)
     for (size_t power = 1; power <= 4096; power *= 2)
         for (size_t value = 0; value <= 10000; value++) {
             size_t rounded = pm_round_up(value, power);
-            REQUIRE(rounded % power == 0 && rounded >= value && rounded < value + power, "%zu to %zu: %zu", value, power,
-                    rounded);
+            REQUIRE(rounded % power == 0 && rounded >= value && rounded < value + power, "%zu to %zu: %zu", value,
+                    power, rounded);
         }
     size_t powers = 0;
     for (size_t value = 0; value <= 4096; value++)

@@ -73,8 +73,8 @@ Test(heap, the_empty_heaps_stay_empty)
 
 /* ---- Refill ---- */
 
-/* Batches never get smaller, and in the end they are half of the full capacity; each class begins with the first block of
- * a pool and goes on upwards. */
+/* Batches never get smaller, and in the end they are half of the full capacity; each class begins with the first block
+ * of a pool and goes on upwards. */
 Test(heap, refills_grow_to_half_a_magazine_in_ascending_order, .init = make_heap)
 {
     for (unsigned class = 2; class <= PM_CLASS_LAST; class++) {

@@ -85,8 +85,8 @@ Test(heap_arenas, runs_are_neighbours_and_grow, .init = make_heap)
             unsigned length = left == 0 ? class->run_count + 1u : left;
             REQUIRE(left == 0 || (index == last[i] + 1 && class->run_count == left - 1), "class %u: pool %u behind %u",
                     classes[i], index, last[i]);
-            REQUIRE(length <= 16 && length <= (pools == 0 ? 1 : pools), "class %u: a run of %u with %u pools", classes[i],
-                    length, pools);
+            REQUIRE(length <= 16 && length <= (pools == 0 ? 1 : pools), "class %u: a run of %u with %u pools",
+                    classes[i], length, pools);
             for (unsigned ahead = 0; ahead < class->run_count; ahead++)
                 REQUIRE(!page_is_resident(pm_arena_pool(class->run_arena, class->run_next + ahead)),
                         "a reserved pool has memory");

@@ -30,8 +30,8 @@ arenas_taken(void)
     return counts.arenas;
 }
 
-/* What a heap says of itself must add up to the blocks in use: all blocks of all heaps' pools are in use, in a magazine,
- * or free. */
+/* What a heap says of itself must add up to the blocks in use: all blocks of all heaps' pools are in use, in a
+ * magazine, or free. */
 static void
 require_balance(void)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * heap.h: blocks that return to the heaps they came from, whoever frees them. Batches of several owners, what is counted
- * as remote, and wrong pointers in the middle of a batch.
+ * heap.h: blocks that return to the heaps they came from, whoever frees them. Batches of several owners, what is
+ * counted as remote, and wrong pointers in the middle of a batch.
  */
 #include "heap.h"
 

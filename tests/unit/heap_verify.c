@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * heap.h: pm_heap_verify finds each invariant that is broken, one at a time; what it passes over, the other tests cannot
- * rely on.
+ * heap.h: pm_heap_verify finds each invariant that is broken, one at a time; what it passes over, the other tests
+ * cannot rely on.
  */
 #include "heap.h"
 

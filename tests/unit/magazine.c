@@ -38,7 +38,8 @@ Test(magazine, requests_get_blocks_that_are_large_enough)
         REQUIRE(number > PM_CLASS_LAST && number < PM_MAGAZINE_COUNT, "size %zu: magazine %u", size, number);
         REQUIRE(block >= size && block % 16 == 0, "size %zu: blocks of %zu bytes", size, block);
         REQUIRE(number == PM_CLASS_LAST + 1 || pm_magazine_block_size(number - 1) < size, "size %zu: %zu", size, block);
-        REQUIRE(block - size < 16 || (block - size) * PM_CACHED_STEPS < size, "size %zu wastes %zu", size, block - size);
+        REQUIRE(block - size < 16 || (block - size) * PM_CACHED_STEPS < size, "size %zu wastes %zu", size,
+                block - size);
     }
     REQUIRE(pm_magazine_of_system(PM_CACHED_MAX, 1) == PM_MAGAZINE_COUNT - 1, "the last magazine is another one");
 }
@@ -50,7 +51,8 @@ Test(magazine, blocks_wait_among_smaller_ones)
         unsigned number = pm_magazine_of_system(size, 0);
         size_t block = number > PM_CLASS_LAST ? pm_magazine_block_size(number) : 0;
         REQUIRE(number < PM_MAGAZINE_COUNT && block <= size, "size %zu among blocks of %zu", size, block);
-        REQUIRE(number == PM_MAGAZINE_COUNT - 1 || pm_magazine_block_size(number + 1) > size, "size %zu: %zu", size, block);
+        REQUIRE(number == PM_MAGAZINE_COUNT - 1 || pm_magazine_block_size(number + 1) > size, "size %zu: %zu", size,
+                block);
     }
     for (unsigned shift = 15; shift < 64; shift++) {
         size_t size = ((size_t)1 << shift) + (shift == 15 ? 16 * 1024 / PM_CACHED_STEPS * 2 : 0);

@@ -89,8 +89,9 @@ Test(options, choices_take_their_two_values)
     }
 }
 
-#define TAKES(name, values) \
-    "poolmalloc: POOLMALLOC_" name " has a value it cannot take, it takes " values "; POOLMALLOC_HELP=1 lists what there is\n"
+#define TAKES(name, values)                                                           \
+    "poolmalloc: POOLMALLOC_" name " has a value it cannot take, it takes " values \
+    "; POOLMALLOC_HELP=1 lists what there is\n"
 
 Test(options, choices_refuse_everything_else)
 {
@@ -228,13 +229,18 @@ Test(options, help_prints_the_table)
     char *environment[] = {"POOLMALLOC_HELP=1", "POOLMALLOC_ALIGNMENT=8", "POOLMALLOC_STATS_FILE=/tmp/out",
                            "POOLMALLOC_REGION=16M", "POOLMALLOC_PURGE=never", NULL};
     capture_stderr(read_environment, environment, written);
-    require_written("help",
+    require_written(
+        "help",
         "poolmalloc reads these environment variables (value in force, then the default):\n"
-        "  POOLMALLOC_ALIGNMENT   8 (16)  alignment of malloc in bytes; 8 packs denser, for programs that need no more\n"
+        "  POOLMALLOC_ALIGNMENT   8 (16)  alignment of malloc in bytes; 8 packs denser, for programs that need no "
+        "more\n"
         "  POOLMALLOC_CHECK       0 (0)  1: no magazines, so every wrong free is recognised at once; slow\n"
-        "  POOLMALLOC_REGION      16777216 (0)  address space to reserve for the pools, e.g. 64G; 0: 4 times the memory, 64G at least\n"
-        "  POOLMALLOC_PURGE       never (balanced)  when memory that stays free goes back to the kernel: after 10 ms, 100 ms, or when trimmed\n"
+        "  POOLMALLOC_REGION      16777216 (0)  address space to reserve for the pools, e.g. 64G; 0: 4 times "
+        "the memory, 64G at least\n"
+        "  POOLMALLOC_PURGE       never (balanced)  when memory that stays free goes back to the kernel: after "
+        "10 ms, 100 ms, or when trimmed\n"
         "  POOLMALLOC_STATS       0 (0)  1: print statistics on stderr when the program exits\n"
-        "  POOLMALLOC_STATS_FILE  /tmp/out (none)  print them to this file instead; %p in the name is the process number\n"
+        "  POOLMALLOC_STATS_FILE  /tmp/out (none)  print them to this file instead; %p in the name is the process "
+        "number\n"
         "  POOLMALLOC_HELP        1 (0)  1: print this table on stderr when the program starts\n");
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * os.h: what happens to pages that are reserved, committed, decommitted and discarded, partial pages included; the stack;
- * writing to a slow pipe; and that no call changes errno, also when it fails.
+ * os.h: what happens to pages that are reserved, committed, decommitted and discarded, partial pages included; the
+ * stack; writing to a slow pipe; and that no call changes errno, also when it fails.
  */
 #include "os.h"
 

@@ -71,7 +71,8 @@ take(struct pm_pool *pool, unsigned wanted)
                 pool->class, at, i);
         is_free[i] = false;
     }
-    REQUIRE(*end == untouched && end[-(ptrdiff_t)taken - 1] == untouched, "class %u: wrote beside the batch", pool->class);
+    REQUIRE(*end == untouched && end[-(ptrdiff_t)taken - 1] == untouched, "class %u: wrote beside the batch",
+            pool->class);
     REQUIRE(pool->free_count == there - taken, "class %u: %u free", pool->class, pool->free_count);
     pm_pool_verify(pool);
 }
@@ -189,5 +190,6 @@ Test(pool, wide_maps_of_an_arena_lie_apart, .init = make_arena)
     }
     for (unsigned i = 1; i <= WIDE_POOLS; i++)
         pm_pool_unassign(pools[i]);
-    REQUIRE(arena->wide_pools == 0 && arena->assigned == 1, "%u pools, %u assigned", arena->wide_pools, arena->assigned);
+    REQUIRE(arena->wide_pools == 0 && arena->assigned == 1, "%u pools, %u assigned", arena->wide_pools,
+            arena->assigned);
 }

@@ -65,13 +65,16 @@ try_every_byte(unsigned class)
     pm_pool_take(pool, batch + taken, taken);
     for (size_t offset = 0; offset < 4096; offset++) {
         enum pm_fault expected = expected_fault(offset, taken), fault = pm_pool_check(blocks + offset);
-        REQUIRE(fault == expected, "class %u, offset %zu: check finds %d instead of %d", class, offset, fault, expected);
+        REQUIRE(fault == expected, "class %u, offset %zu: check finds %d instead of %d", class, offset, fault,
+                expected);
         if (expected == PM_FAULT_NONE)
             continue;
         struct pm_pool before = *pool;
         fault = pm_pool_return(pool, blocks + offset);
-        REQUIRE(fault == expected, "class %u, offset %zu: return finds %d instead of %d", class, offset, fault, expected);
-        REQUIRE(memcmp(&before, pool, sizeof before) == 0, "class %u, offset %zu: a fault changed the pool", class, offset);
+        REQUIRE(fault == expected, "class %u, offset %zu: return finds %d instead of %d", class, offset, fault,
+                expected);
+        REQUIRE(memcmp(&before, pool, sizeof before) == 0, "class %u, offset %zu: a fault changed the pool", class,
+                offset);
     }
     for (unsigned i = 0; i < taken; i++) {
         REQUIRE(pm_pool_return(pool, batch[i]) == PM_FAULT_NONE, "class %u, block %u", class, i);

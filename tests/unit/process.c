@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * process.h: which heap a thread gets. One for each thread; a parked one before a new one, the one parked last first; and
- * none in a thread that has given its own back, or without a region. process_fork.c has what a forked child finds.
+ * process.h: which heap a thread gets. One for each thread; a parked one before a new one, the one parked last first;
+ * and none in a thread that has given its own back, or without a region. process_fork.c has what a forked child finds.
  */
 #include "process.h"
 
@@ -108,7 +108,8 @@ Test(process, the_first_thread_has_a_heap_from_the_start)
 {
     REQUIRE(pm_heap_current != &pm_heap_none && pm_process_heap() == pm_heap_current, "no heap");
     REQUIRE(heap_count() == 1 && pm_process_first_heap() == pm_heap_current, "%zu heaps", heap_count());
-    REQUIRE(pm_process_shared_heap() != NULL && pm_process_parked_count() == 0, "%zu parked", pm_process_parked_count());
+    REQUIRE(pm_process_shared_heap() != NULL && pm_process_parked_count() == 0, "%zu parked",
+            pm_process_parked_count());
 }
 
 Test(process, each_thread_has_its_own)

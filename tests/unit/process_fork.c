@@ -122,21 +122,44 @@ Test(process_fork, all_locks_are_free_afterwards)
     end_threads();
 }
 
-/* Handlers of the program's own: those made before the library's run while it holds the locks, and the library made its
- * own at its start; so a handler that runs within cannot be made here, but the library's own state can be looked at. */
-static unsigned seen;
+/* Handlers that were made before the library's own run while it holds all locks: in the forking thread before and
+ * after, and in the child. */
+static bool handlers_allocate;
 
 static void
-look_at_locks(void)
+allocate_in_handler(void)
 {
-    seen = pm_region_lock.state;
+    void *blocks[400];
+    if (!handlers_allocate)
+        return;
+    REQUIRE(pm_lock_forking() && pm_region_lock.state != 0, "the locks are not held");
+    for (size_t i = 0; i < 400; i++) {
+        blocks[i] = pm_malloc(i * 3);
+        REQUIRE(blocks[i] != NULL, "no memory");
+        memset(blocks[i], 1, i * 3);
+    }
+    for (size_t i = 0; i < 400; i++)
+        pm_free(blocks[i]);
+    pm_trim(0);
+    REQUIRE(pm_lock_forking() && pm_region_lock.state != 0, "the locks were let go");
+}
+
+__attribute__((constructor(101))) static void
+make_handlers_before_the_library_starts(void)
+{
+    pthread_atfork(allocate_in_handler, allocate_in_handler, allocate_in_handler);
 }
 
 Test(process_fork, handlers_of_the_program_may_allocate)
 {
-    REQUIRE(pthread_atfork(look_at_locks, require_locks_free, require_locks_free) == 0, "atfork");
+    start_threads();
+    handlers_allocate = true;
     in_child(require_locks_free);
-    REQUIRE(seen == 0, "the locks are held too early: %u", seen);
+    handlers_allocate = false;
+    require_locks_free();
+    end_threads();
+    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
+        pm_heap_verify(heap);
 }
 
 /* ---- The child ---- */

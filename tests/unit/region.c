@@ -174,7 +174,7 @@ require_counts(const struct model *model)
 {
     struct pm_region_counts counts;
     pm_region_counts(&counts);
-    REQUIRE(counts.arenas == model->count && counts.arenas_peak == model->peak, "%zu of %zu arenas instead of %zu of %zu",
+    REQUIRE(counts.arenas == model->count && counts.arenas_peak == model->peak, "%zu of %zu arenas, not %zu of %zu",
             counts.arenas, counts.arenas_peak, model->count, model->peak);
     /* Chunks become accessible as far as they are needed, and stay so. */
     size_t arenas = 0;

@@ -92,7 +92,7 @@ Test(region_memory, purge_gives_all_free_arenas_back)
     REQUIRE(pm_region_take_arena(&dirty) == arenas[0] && !dirty, "a purged arena is dirty");
 }
 
-/* Arenas are returned, taken and purged at random; each is known to be dirty and to have been so at the purge before. */
+/* Arenas are returned, taken and purged at random; of each it is known whether it was dirty at the purge before. */
 Test(region_memory, purge_of_those_that_have_aged)
 {
     enum { IN_USE, CLEAN, DIRTY, AGED } states[130];

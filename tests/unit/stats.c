@@ -125,8 +125,8 @@ Test(stats, pools_of_the_arenas_add_up, .init = fill)
     REQUIRE(stats.pools_free == free_pools && stats.pools_free_dirty == dirty, "%zu and %zu instead of %zu and %zu",
             stats.pools_free, stats.pools_free_dirty, free_pools, dirty);
     REQUIRE(stats.pools + maps + reserved + free_pools == 63 * stats.arenas,
-            "%zu pools, %zu with maps, %zu reserved and %zu free in %zu arenas", stats.pools, maps, reserved, free_pools,
-            stats.arenas);
+            "%zu pools, %zu with maps, %zu reserved and %zu free in %zu arenas", stats.pools, maps, reserved,
+            free_pools, stats.arenas);
     REQUIRE(stats.arenas == counts.arenas && stats.arenas_peak == counts.arenas_peak, "%zu arenas", stats.arenas);
     REQUIRE(stats.arenas_free == counts.arenas_free && stats.arenas_free_dirty == counts.arenas_dirty, "free arenas");
     REQUIRE(stats.region_bytes == counts.reserved_bytes && stats.committed_bytes == counts.committed_bytes, "region");
@@ -189,7 +189,8 @@ Test(stats, pools_and_system_allocator_together, .init = fill)
 
     pm_system.info = NULL;
     pm_stats_totals(&totals);
-    REQUIRE(totals.mapped_blocks == 0 && totals.obtained_bytes == stats.pools * 4096 + dirty, "without a system's info");
+    REQUIRE(totals.mapped_blocks == 0 && totals.obtained_bytes == stats.pools * 4096 + dirty,
+            "without a system's info");
 }
 
 #ifdef __GLIBC__

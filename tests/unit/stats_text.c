@@ -89,7 +89,8 @@ Test(stats_text, the_table_s_totals, .init = allocate)
 Test(stats_text, the_table_s_rows, .init = allocate)
 {
     capture_stderr(print, NULL, text);
-    const char *row = strstr(text, "  block    pools      in use  magazine      free      refilled       flushed      remote\n");
+    const char *row =
+        strstr(text, "  block    pools      in use  magazine      free      refilled       flushed      remote\n");
     REQUIRE(row != NULL, "no head in: %s", text);
     row = strchr(row, '\n') + 1;
     for (size_t i = 0; i < PM_CLASS_COUNT; i++) {
@@ -139,14 +140,17 @@ Test(stats_text, xml, .init = allocate)
     size_t used = (size_t)snprintf(expected, sizeof expected,
                                    "<malloc version=\"1\">\n<pools version=\"" PM_VERSION_STRING "\" arenas=\"%zu\">\n",
                                    stats.arenas);
-    for (size_t i = 0; i < PM_CLASS_COUNT; i++)
-        if (stats.classes[i].pools != 0)
+    for (size_t i = 0; i < PM_CLASS_COUNT; i++) {
+        const struct pm_class_stats *row = &stats.classes[i];
+        if (row->pools != 0)
             used += (size_t)snprintf(expected + used, sizeof expected - used,
                                      "<class size=\"%zu\" pools=\"%zu\" used=\"%zu\" magazine=\"%zu\" free=\"%zu\"/>\n",
-                                     stats.classes[i].block_size, stats.classes[i].pools, stats.classes[i].blocks_in_use,
-                                     stats.classes[i].blocks_magazine, stats.classes[i].blocks_free);
+                                     row->block_size, row->pools, row->blocks_in_use, row->blocks_magazine,
+                                     row->blocks_free);
+    }
     snprintf(expected + used, sizeof expected - used,
-             "</pools>\n<total type=\"rest\" count=\"0\" size=\"%zu\"/>\n<total type=\"mmap\" count=\"0\" size=\"0\"/>\n"
+             "</pools>\n<total type=\"rest\" count=\"0\" size=\"%zu\"/>\n"
+             "<total type=\"mmap\" count=\"0\" size=\"0\"/>\n"
              "<system type=\"current\" size=\"%zu\"/>\n<system type=\"used\" size=\"%zu\"/>\n</malloc>\n",
              totals.free_bytes, totals.obtained_bytes, totals.used_bytes);
     REQUIRE(strcmp(text, expected) == 0, "%s instead of %s", text, expected);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * text.h: what numbers, columns, labels and pointers look like, and that a text longer than its buffer arrives whole, in
- * order, and when it should.
+ * text.h: what numbers, columns, labels and pointers look like, and that a text longer than its buffer arrives whole,
+ * in order, and when it should.
  */
 #include "text.h"
 

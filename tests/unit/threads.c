@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Threads at once: that free each other's blocks, and that look at, verify and purge each other's heaps meanwhile. These
- * tests are also run under ThreadSanitizer, which sees what they cannot: accesses that nothing orders.
+ * Threads at once: that free each other's blocks, and that look at, verify and purge each other's heaps meanwhile.
+ * These tests are also run under ThreadSanitizer, which sees what they cannot: accesses that nothing orders.
  */
 #include "heap.h"
 #include "poolmalloc.h"
@@ -105,7 +105,8 @@ start_threads(void *number)
 {
     for (uintptr_t i = 0; !atomic_load_explicit(&stop, memory_order_relaxed); i++) {
         pthread_t thread;
-        REQUIRE(pthread_create(&thread, NULL, exchange_a_little, (void *)((uintptr_t)number * 1000 + i)) == 0, "no thread");
+        void *seed = (void *)((uintptr_t)number * 1000 + i);
+        REQUIRE(pthread_create(&thread, NULL, exchange_a_little, seed) == 0, "no thread");
         pthread_join(thread, NULL);
     }
     return NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the unit tests have in common: what a function writes to stderr, how a function ends the process, what the kernel
- * says of a page, and a region of a test's own.
+ * What the unit tests have in common: what a function writes to stderr, how a function ends the process, what the
+ * kernel says of a page, and a region of a test's own.
  */
 #ifndef TEST_UNIT_H
 #define TEST_UNIT_H
