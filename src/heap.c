@@ -20,7 +20,7 @@ static void *no_slots[2];
     }
 
 struct pm_heap pm_heap_none = {.magazines = {[0 ... PM_MAGAZINE_COUNT - 1] = NO_MAGAZINE}};
-struct pm_heap pm_heap_late = {.magazines = {[0 ... PM_MAGAZINE_COUNT - 1] = NO_MAGAZINE}};
+struct pm_heap pm_heap_late; /* filled in when the first thread exits: programs without threads need not load it */
 
 PM_THREAD_LOCAL struct pm_heap *pm_heap_current = &pm_heap_none;
 
@@ -38,16 +38,11 @@ slots_needed(void)
     return count;
 }
 
-size_t
-pm_heap_bytes(void)
-{
-    return pm_round_up(sizeof(struct pm_heap) + slots_needed() * sizeof(void *), PM_POOL_SIZE);
-}
-
 struct pm_heap *
 pm_heap_create(void)
 {
-    struct pm_heap *heap = pm_os_map(pm_heap_bytes());
+    size_t bytes = sizeof(struct pm_heap) + slots_needed() * sizeof(void *);
+    struct pm_heap *heap = pm_os_map(pm_round_up(bytes, pm_os_page_size()));
     if (heap == NULL)
         return NULL;
     memcpy(heap->magazines, pm_heap_none.magazines, sizeof heap->magazines);
@@ -433,8 +428,9 @@ flush(struct pm_heap *heap, unsigned number, void *block)
         count = magazine->top == magazine->limit ? (count + 1) / 2 : 0;
     remove_oldest(magazine, batch, count);
     if (pooled && count != 0) {
-        heap->classes[number].counts.flushes++;
-        count = return_own(heap, batch, count, &fault);
+        unsigned others = return_own(heap, batch, count, &fault);
+        heap->classes[number].counts.flushes += others != count;
+        count = others;
     }
     bool pushed = block == NULL || pm_magazine_push(magazine, block);
     pm_lock_release(&heap->lock);

@@ -64,7 +64,6 @@ extern struct pm_heap pm_heap_none, pm_heap_late;
 
 /* A new heap from the kernel; NULL when there is no memory. */
 struct pm_heap *pm_heap_create(void);
-size_t pm_heap_bytes(void);
 
 /* ---- Called by the heap's thread ---- */
 

@@ -3,9 +3,10 @@
  * The life of the process and of its threads: start-up, which heap a thread gets and what becomes of it, fork, exit.
  * Layer 3: uses heap.h and everything below.
  *
- * A heap is owned by a thread, or parked: its thread has exited, its magazines are empty, and a thread that starts takes
- * it over, the one parked last first. Heaps are never destroyed. What other threads free into a parked heap goes to its
- * pools as ever, and its empty arenas return to the region.
+ * A heap is owned by a thread, or parked: its thread has exited, its magazines are empty (in a forked child they hold
+ * what a lost thread had at hand), and a thread that starts takes it over, the one parked last first. Heaps are never
+ * destroyed. What other threads free into a parked heap goes to its pools as ever, and its empty arenas return to the
+ * region.
  */
 #ifndef PM_PROCESS_H
 #define PM_PROCESS_H

@@ -202,8 +202,6 @@ pm_region_decommit(size_t wanted)
         free_arenas[chunk] = dirty_arenas[chunk] = aged_arenas[chunk] = 0;
         done = true;
     }
-    if (lowest_chunk > committed_chunks)
-        lowest_chunk = committed_chunks;
     pm_lock_release(&pm_region_lock);
     return done;
 }
@@ -254,7 +252,9 @@ pm_region_next_arena(uintptr_t arena)
 {
     if (arena < first_arena)
         arena = first_arena;
+    pm_lock_acquire(&pm_region_lock);
     uintptr_t end = pm_region.base + ((uintptr_t)committed_chunks << PM_CHUNK_SHIFT);
+    pm_lock_release(&pm_region_lock);
     for (; arena + PM_ARENA_SIZE <= end; arena += PM_ARENA_SIZE)
         if (pm_region_arena_is_taken(arena))
             return arena;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * What the pools hold, gathered from the heaps and the region on request: pm_stats_get and pm_stats_print
- * (poolmalloc.h), the dump at exit that POOLMALLOC_STATS asks for, and the statistics calls of glibc, which report pools and system allocator together.
- * Nothing here allocates from the pools but what stdio needs for malloc_info. Layer 4: uses process.h and everything below.
+ * (poolmalloc.h), the dump at exit that POOLMALLOC_STATS asks for, and the statistics calls of glibc, which report pools
+ * and system allocator together. Nothing here allocates but what stdio needs for malloc_info.
+ * Layer 4: uses process.h and everything below.
  */
 #ifndef PM_STATS_H
 #define PM_STATS_H
