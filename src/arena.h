@@ -5,7 +5,7 @@
  * Layer 2: uses region.h and geometry.h.
  *
  * The 63 pools are, each of them, in one state:
- *   free       a bit in free_pools; its byte in the page map is 0; dirty_pools says whether the kernel holds memory for it
+ *   free       a bit in free_pools; its byte in the page map is 0; dirty_pools: whether the kernel holds memory for it
  *   reserved   no bit; part of a run that a size class of the heap has not used yet; its byte is 0
  *   assigned   no bit; it has blocks of a class (its byte says which), or the wide maps (its byte is 0)
  */
@@ -52,7 +52,6 @@ pm_arena_bit(unsigned index)
 /* Every pool but the descriptors'. */
 #define PM_ARENA_ALL_POOLS (~UINT64_C(1))
 
-/* `dirty`: the kernel may hold memory for any of the pools. */
 /* `dirty`: the kernel may hold memory for any of the pools. */
 void pm_arena_init(struct pm_arena *arena, struct pm_heap *heap, bool dirty);
 
