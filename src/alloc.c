@@ -162,7 +162,7 @@ waiting_mark(const void *block)
 static void
 check_not_waiting(const struct pm_magazine *magazine, const void *block)
 {
-    for (void **entry = magazine->base; entry < magazine->top; entry++)
+    for (void **entry = pm_magazine_base(magazine); entry < magazine->top; entry++)
         if (*entry == block)
             report_fault("free", block, PM_FAULT_FREE);
 }

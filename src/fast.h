@@ -30,7 +30,7 @@ pm_fast_free(void *block)
         pm_free_system(block);
         return;
     }
-    unsigned class = ((const uint8_t *)pm_region.base)[offset >> PM_POOL_SHIFT];
+    size_t class = ((const uint8_t *)pm_region.base)[offset >> PM_POOL_SHIFT];
     if (PM_UNLIKELY(!pm_magazine_push(&pm_heap_current->magazines[class], block)))
         pm_free_slow(block);
 }

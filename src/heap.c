@@ -16,7 +16,7 @@
 static void *no_slots[2];
 #define NO_MAGAZINE                                                                  \
     {                                                                                \
-        .top = no_slots + 1, .limit = no_slots + 1, .base = no_slots + 1, .batch = PM_BATCH_MIN \
+        .top = no_slots + 1, .limit = no_slots + 1, .batch = PM_BATCH_MIN \
     }
 
 struct pm_heap pm_heap_none = {.magazines = {[0 ... PM_MAGAZINE_COUNT - 1] = NO_MAGAZINE}};
@@ -64,10 +64,11 @@ grow(struct pm_heap *heap, unsigned number)
     if (pm_options.check || capacity == magazine->capacity || heap->slots_used + capacity + 1 > heap->slots_count)
         return;
     void **base = heap->slots + heap->slots_used + 1; /* fresh slots are NULL */
-    memcpy(base, magazine->base, count * sizeof(void *));
+    memcpy(base, pm_magazine_base(magazine), count * sizeof(void *));
     heap->slots_used += capacity + 1;
     *magazine = (struct pm_magazine){
-        .base = base, .top = base + count, .limit = base + capacity, .capacity = capacity, .batch = magazine->batch};
+        .limit = base + capacity, .capacity = capacity, .batch = magazine->batch};
+    pm_magazine_set_top(magazine, base + count);
 }
 
 /* ---- Pools of a class; the heap's lock is held ---- */
@@ -394,10 +395,11 @@ pm_heap_refill(struct pm_heap *heap, unsigned class)
     /* At most half of it, so that the frees that follow find room. */
     unsigned wanted = magazine->batch < magazine->capacity / 2 ? magazine->batch : magazine->capacity / 2;
     magazine->batch = 2 * wanted;
-    unsigned taken = take_blocks(heap, class, magazine->base + wanted, wanted);
+    void **base = pm_magazine_base(magazine);
+    unsigned taken = take_blocks(heap, class, base + wanted, wanted);
     if (taken < wanted)
-        memmove(magazine->base, magazine->base + wanted - taken, taken * sizeof(void *));
-    magazine->top = magazine->base + taken;
+        memmove(base, base + wanted - taken, taken * sizeof(void *));
+    pm_magazine_set_top(magazine, base + taken);
     pm_lock_release(&heap->lock);
     return magazine->capacity != 0 ? pm_magazine_pop(magazine) : pm_heap_take_one(heap, class);
 }
@@ -406,9 +408,10 @@ pm_heap_refill(struct pm_heap *heap, unsigned class)
 static void
 remove_oldest(struct pm_magazine *magazine, void **batch, unsigned count)
 {
-    memcpy(batch, magazine->base, count * sizeof(void *));
-    memmove(magazine->base, magazine->base + count, (pm_magazine_count(magazine) - count) * sizeof(void *));
-    magazine->top -= count;
+    void **base = pm_magazine_base(magazine);
+    memcpy(batch, base, count * sizeof(void *));
+    memmove(base, base + count, (pm_magazine_count(magazine) - count) * sizeof(void *));
+    pm_magazine_set_top(magazine, magazine->top - count);
 }
 
 /* Puts `block` on a magazine that has no room: the magazine grows, or its oldest half leaves it. With NULL for a block all

@@ -4,7 +4,7 @@
  * it; what other threads may see of it (a forked child, the statistics) is valid at every instant: an entry is written
  * before it is counted. Layer 3: uses geometry.h and compiler.h.
  *
- * The word below the first entry is NULL, so that "empty" shows in the entry that malloc loads anyway. An empty magazine
+ * The word below the first entry is NULL, so that "empty" shows in the last entry, which malloc loads anyway. An empty magazine
  * can be full as well: one of capacity 0 sends every malloc and every free to the slow path. That is how a thread without
  * a heap and the checking mode work, without a branch on the fast path.
  *
@@ -53,9 +53,9 @@ _Static_assert(PM_MAGAZINE_COUNT <= 256, "a magazine's number fits a byte");
 #define PM_BATCH_MIN 4u
 
 struct pm_magazine {
+    void *last;   /* top[-1], at hand without waiting for top */
     void **top;   /* behind the last entry */
     void **limit; /* where top is when the magazine is full */
-    void **base;  /* the first entry; base[-1] is NULL */
     uint32_t capacity;
     uint32_t batch; /* how many the next refill takes */
 };
@@ -106,20 +106,37 @@ pm_magazine_capacity(unsigned number)
     return entries < PM_MAGAZINE_MIN ? PM_MAGAZINE_MIN : entries > PM_MAGAZINE_MAX ? PM_MAGAZINE_MAX : (unsigned)entries;
 }
 
+/* The first entry; base[-1] is NULL. */
+static inline void **
+pm_magazine_base(const struct pm_magazine *magazine)
+{
+    return magazine->limit - magazine->capacity;
+}
+
 static inline unsigned
 pm_magazine_count(const struct pm_magazine *magazine)
 {
-    return (unsigned)(magazine->top - magazine->base);
+    return (unsigned)(magazine->top - pm_magazine_base(magazine));
+}
+
+/* After its entries have changed otherwise than by a pop or a push. */
+static inline void
+pm_magazine_set_top(struct pm_magazine *magazine, void **top)
+{
+    magazine->top = top;
+    magazine->last = top[-1];
 }
 
 /* NULL when the magazine is empty. */
 PM_INLINE void *
 pm_magazine_pop(struct pm_magazine *magazine)
 {
-    void **top = magazine->top;
-    void *block = top[-1];
-    if (PM_LIKELY(block != NULL))
-        magazine->top = top - 1;
+    void *block = magazine->last;
+    if (PM_LIKELY(block != NULL)) {
+        void **top = magazine->top - 1;
+        magazine->top = top;
+        magazine->last = top[-1];
+    }
     return block;
 }
 
@@ -130,6 +147,7 @@ pm_magazine_push(struct pm_magazine *magazine, void *block)
     void **top = magazine->top;
     if (PM_UNLIKELY(top == magazine->limit))
         return 0;
+    magazine->last = block;
     *top = block;
     /* A forked child takes over the magazines of the threads it lost: the entry comes before its count. */
     atomic_signal_fence(memory_order_release);

@@ -168,7 +168,7 @@ Test(heap, magazines_grow_twice_and_keep_what_they_hold, .init = make_heap)
     REQUIRE(heap->slots_used <= heap->slots_count, "%u of %u slots", heap->slots_used, heap->slots_count);
     for (unsigned number = 1; number < PM_MAGAZINE_COUNT; number++) {
         struct pm_magazine *magazine = &heap->magazines[number];
-        REQUIRE(magazine->base[-1] == NULL && magazine->limit == magazine->base + magazine->capacity, "%u", number);
+        REQUIRE(pm_magazine_base(magazine)[-1] == NULL && magazine->top == magazine->limit, "%u", number);
         for (unsigned i = pm_magazine_capacity(number); i-- > 0;)
             REQUIRE(pm_magazine_pop(magazine) == &entries[number][i], "magazine %u: entry %u", number, i);
         REQUIRE(pm_magazine_pop(magazine) == NULL, "magazine %u is not empty", number);

@@ -99,7 +99,7 @@ static struct pm_magazine
 make_magazine(unsigned capacity)
 {
     return (struct pm_magazine){
-        .top = slots + 1, .limit = slots + 1 + capacity, .base = slots + 1, .capacity = capacity};
+        .top = slots + 1, .limit = slots + 1 + capacity, .capacity = capacity};
 }
 
 Test(magazine, last_in_first_out)
@@ -109,6 +109,7 @@ Test(magazine, last_in_first_out)
         for (unsigned i = 0; i < CAPACITY; i++) {
             REQUIRE(pm_magazine_count(&magazine) == i, "%u entries", pm_magazine_count(&magazine));
             REQUIRE(pm_magazine_push(&magazine, &blocks[i]), "full with %u", i);
+            REQUIRE(magazine.last == &blocks[i] && magazine.top[-1] == &blocks[i], "block %u is not the last", i);
         }
         REQUIRE(!pm_magazine_push(&magazine, &blocks[CAPACITY]), "never full");
         REQUIRE(pm_magazine_count(&magazine) == CAPACITY, "%u entries", pm_magazine_count(&magazine));
@@ -118,6 +119,17 @@ Test(magazine, last_in_first_out)
         for (int again = 0; again < 2; again++)
             REQUIRE(pm_magazine_pop(&magazine) == NULL && pm_magazine_count(&magazine) == 0, "never empty");
     }
+}
+
+Test(magazine, the_last_entry_follows_a_change_of_many)
+{
+    struct pm_magazine magazine = make_magazine(CAPACITY);
+    for (unsigned i = 0; i < CAPACITY; i++)
+        pm_magazine_push(&magazine, &blocks[i]);
+    pm_magazine_set_top(&magazine, pm_magazine_base(&magazine) + 2);
+    REQUIRE(pm_magazine_pop(&magazine) == &blocks[1] && pm_magazine_pop(&magazine) == &blocks[0], "other blocks");
+    pm_magazine_set_top(&magazine, pm_magazine_base(&magazine));
+    REQUIRE(pm_magazine_pop(&magazine) == NULL, "not empty");
 }
 
 Test(magazine, capacity_zero_is_empty_and_full)
