@@ -12,6 +12,9 @@
 
 /* A fully static program has no dlsym worth calling; a weak reference does not pull it in. */
 extern void *dlsym(void *restrict handle, const char *restrict name) __attribute__((weak));
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+extern int _dl_find_object(void *address, struct dl_find_object *object) __attribute__((weak));
+#endif
 
 /* struct mallinfo2 is a glibc type; musl has no such call. */
 #ifdef __GLIBC__
@@ -33,16 +36,26 @@ next(const char *name)
     return dlsym(RTLD_NEXT, name);
 }
 
+/* What identifies the object that an address is in; NULL when that is not known. glibc has a call that does not read the
+ * object's symbols for it, which would take longer than all the rest of the start. */
+static const void *
+object_of(void *address)
+{
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+    struct dl_find_object object;
+    if (_dl_find_object != NULL)
+        return _dl_find_object(address, &object) == 0 ? object.dlfo_map_start : NULL;
+#endif
+    Dl_info info;
+    return dladdr(address, &info) != 0 ? info.dli_fbase : NULL;
+}
+
 /* The same, of the object that `other` is in: calls that look into blocks must not reach an allocator that serves nobody. */
 static void *
-next_beside(void *other, const char *name)
+next_beside(const void *object, const char *name)
 {
-    Dl_info theirs, ours;
     void *found = next(name);
-    return found != NULL && dladdr(other, &theirs) != 0 && dladdr(found, &ours) != 0 &&
-                   theirs.dli_fbase == ours.dli_fbase
-               ? found
-               : NULL;
+    return found != NULL && object != NULL && object_of(found) == object ? found : NULL;
 }
 
 static size_t
@@ -65,16 +78,17 @@ pm_system_resolve(void)
         /* Not memalign: musl's calls aligned_alloc by name, which is ours. */
         .aligned_alloc = next("aligned_alloc"),
     };
-    found.usable_size = next_beside(found.malloc, "malloc_usable_size");
-    found.trim = next_beside(found.malloc, "malloc_trim");
-    found.option = next_beside(found.malloc, "mallopt");
+    const void *object = found.malloc != NULL ? object_of(found.malloc) : NULL;
+    found.usable_size = next_beside(object, "malloc_usable_size");
+    found.trim = next_beside(object, "malloc_trim");
+    found.option = next_beside(object, "mallopt");
     if (found.malloc == NULL || found.free == NULL || found.calloc == NULL || found.realloc == NULL ||
         found.aligned_alloc == NULL)
         return;
     if (found.usable_size == NULL)
         found.usable_size = unknown_size;
 #ifdef __GLIBC__
-    next_mallinfo2 = next_beside(found.malloc, "mallinfo2");
+    next_mallinfo2 = next_beside(object, "mallinfo2");
     if (next_mallinfo2 != NULL)
         found.info = next_info;
 #endif
