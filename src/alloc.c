@@ -34,8 +34,7 @@ give_way(size_t size)
     bool gave = false;
     struct pm_heap *heap = pm_heap_current;
     if (heap != &pm_heap_none && heap != &pm_heap_late) {
-        gave = pm_heap_flush_all(heap);
-        pm_heap_drop_runs(heap);
+        gave = pm_heap_shrink(heap);
     }
     return pm_region_decommit(size) || pm_region_shrink(size) || gave;
 }
@@ -70,8 +69,14 @@ take_waiting(size_t *size)
     if (*size > PM_CACHED_MAX)
         return NULL;
     unsigned number = pm_magazine_of_system(*size, true);
+    struct pm_magazine *magazine = &pm_heap_current->magazines[number];
+    void *block = pm_magazine_pop(magazine);
+    if (PM_LIKELY(block != NULL))
+        return block;
+    if (magazine->turned)
+        pm_heap_missed(pm_heap_current, number);
     *size = pm_magazine_block_size(number);
-    return pm_magazine_pop(&pm_heap_current->magazines[number]);
+    return NULL;
 }
 
 void *
@@ -182,12 +187,14 @@ pm_free_system(void *block)
         pm_process_heap(); /* a block from before the library was opened; the start finds out whose */
 
     size_t size = pm_system_usable_size(block);
-    struct pm_heap *heap = pm_heap_current;
-    unsigned number = size > PM_SMALL_MAX ? pm_magazine_of_system(size, false) : 0;
-    if (number <= PM_CLASS_LAST || number >= PM_MAGAZINE_COUNT || !pm_system.keeps_sizes || pm_options.check) {
+    /* From one step above 512 bytes to one below the step behind the last. */
+    bool may_wait = size - (PM_SMALL_MAX + PM_SYSTEM_STEP) < PM_CACHED_MAX - PM_SMALL_MAX && pm_system.keeps_sizes;
+    unsigned number = may_wait ? pm_magazine_of_system(size, false) : PM_MAGAZINE_COUNT;
+    if (number >= PM_MAGAZINE_COUNT) {
         pm_system_free(block);
         return;
     }
+    struct pm_heap *heap = pm_heap_current;
     struct pm_magazine *magazine = &heap->magazines[number];
     if (PM_UNLIKELY(*(uintptr_t *)block == waiting_mark(block)))
         check_not_waiting(magazine, block);
@@ -395,7 +402,7 @@ pm_realloc(void *block, size_t size)
     }
     /* A block of an odd class may be less aligned than the size asks for now. */
     size_t alignment = size <= PM_GRANULE ? PM_GRANULE : pm_options.alignment;
-    bool fits = size <= old_size && (uintptr_t)block % alignment == 0;
+    bool fits = size <= old_size && ((uintptr_t)block & (alignment - 1)) == 0;
     if (fits && stays(old_size, size))
         return block;
     void *moved = pm_fast_malloc(size);

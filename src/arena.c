@@ -3,14 +3,21 @@
 
 #include "compiler.h"
 #include "os.h"
+#include "region.h"
+
+/* A huge page is broken up only for so many pools of an arena, an eighth of it. */
+#define HUGE_MIN 8u
 
 void
-pm_arena_init(struct pm_arena *arena, struct pm_heap *heap, bool dirty)
+pm_arena_init(struct pm_arena *arena, struct pm_heap *heap, bool dirty, bool huge)
 {
+    /* The first touch of a huge page makes all of it resident, also what has never been an arena. */
+    bool all_dirty = huge || (dirty && arena->heap == NULL);
     *arena = (struct pm_arena){
         .free_pools = PM_ARENA_ALL_POOLS,
-        .dirty_pools = dirty ? PM_ARENA_ALL_POOLS : 0,
+        .dirty_pools = all_dirty ? PM_ARENA_ALL_POOLS : dirty ? arena->dirty_pools : 0,
         .heap = heap,
+        .huge = huge,
     };
 }
 
@@ -31,7 +38,9 @@ unsigned
 pm_arena_reserve(struct pm_arena *arena, unsigned wanted, unsigned *first)
 {
     for (unsigned count = wanted; count > 0; count /= 2) {
-        uint64_t starts = run_starts(arena->free_pools, count);
+        uint64_t starts = run_starts(arena->free_pools & arena->dirty_pools, count);
+        if (starts == 0)
+            starts = run_starts(arena->free_pools, count);
         if (starts == 0)
             continue;
         *first = (unsigned)__builtin_ctzll(starts);
@@ -57,15 +66,33 @@ whole_pages(uint64_t pools, unsigned page_pools)
     return (run_starts(pools, page_pools) & firsts) * pm_run_bits((struct pm_run){0, page_pools});
 }
 
-unsigned
-pm_arena_purge(struct pm_arena *arena, bool aged_only)
+static uint64_t
+purgeable_pools(const struct pm_arena *arena)
 {
-    uint64_t bits = arena->free_pools & arena->dirty_pools & (aged_only ? arena->aged_pools : ~UINT64_C(0));
+    uint64_t bits = arena->free_pools & arena->dirty_pools;
     unsigned page_pools = (unsigned)(pm_os_page_size() / PM_POOL_SIZE);
     if (PM_UNLIKELY(page_pools > 1))
         bits = whole_pages(bits, page_pools < PM_ARENA_POOLS ? page_pools : PM_ARENA_POOLS);
+    return bits;
+}
+
+unsigned
+pm_arena_purgeable(const struct pm_arena *arena)
+{
+    unsigned count = (unsigned)__builtin_popcountll(purgeable_pools(arena));
+    return arena->huge && count < HUGE_MIN ? 0 : count;
+}
+
+unsigned
+pm_arena_purge(struct pm_arena *arena)
+{
+    uint64_t bits = purgeable_pools(arena);
+    if (bits == 0)
+        return 0;
+    if (arena->huge)
+        pm_region_break_huge_page((uintptr_t)arena);
+    arena->huge = false;
     arena->dirty_pools &= ~bits;
-    arena->aged_pools = arena->free_pools & arena->dirty_pools;
     unsigned purged = (unsigned)__builtin_popcountll(bits);
     while (bits != 0) {
         struct pm_run run = pm_first_run(bits);

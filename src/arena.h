@@ -21,12 +21,14 @@ struct pm_heap;
 struct pm_arena {
     uint64_t free_pools;
     uint64_t dirty_pools; /* pools that were used since the kernel last took their memory */
-    uint64_t aged_pools;  /* free and dirty at the last purge, and not used since */
     struct pm_heap *heap;
-    struct pm_arena *next, *previous; /* on the heap's list of arenas with free pools, in no order */
+    struct pm_arena *next, *previous; /* on one of the heap's lists of arenas with free pools (heap.h) */
     uint16_t assigned;                /* pools in that state */
     uint8_t wide_maps;                /* the pool that holds the wide maps, 0 while there is none */
     uint8_t wide_pools;               /* assigned pools of class 1 */
+    uint8_t list;                     /* which of the lists: enum pm_arena_list */
+    uint8_t purgeable;                /* pools that the heap counts as such, see pm_arena_purgeable */
+    bool huge;                        /* may lie in a huge page */
 };
 
 _Static_assert(sizeof(struct pm_arena) <= PM_DESCRIPTOR_SIZE, "an arena has one descriptor");
@@ -52,8 +54,8 @@ pm_arena_bit(unsigned index)
 /* Every pool but the descriptors'. */
 #define PM_ARENA_ALL_POOLS (~UINT64_C(1))
 
-/* `dirty`: the kernel may hold memory for any of the pools. */
-void pm_arena_init(struct pm_arena *arena, struct pm_heap *heap, bool dirty);
+/* `dirty`: the arena comes as another heap left it, and the kernel may hold memory for its pools. */
+void pm_arena_init(struct pm_arena *arena, struct pm_heap *heap, bool dirty, bool huge);
 
 /* A reserved pool is assigned. */
 static inline void
@@ -61,18 +63,20 @@ pm_arena_use(struct pm_arena *arena, unsigned index)
 {
     arena->assigned++;
     arena->dirty_pools |= pm_arena_bit(index);
-    arena->aged_pools &= ~pm_arena_bit(index);
 }
 
-/* Reserves `wanted` neighbouring free pools, the lowest there are, or half as many until there are any; returns how many
- * and stores the first one's index. 0 when no pool is free. */
+/* Reserves `wanted` neighbouring free pools, dirty ones if there are so many, the lowest there are, or half as many until
+ * there are any; returns how many and stores the first one's index. 0 when no pool is free. */
 unsigned pm_arena_reserve(struct pm_arena *arena, unsigned wanted, unsigned *first);
 
 /* Reserved pools that were not used after all. */
 void pm_arena_unreserve(struct pm_arena *arena, unsigned first, unsigned count);
 
-/* Gives the memory of free pools back to the kernel, neighbours in one call: of all, or, when `aged_only`, of those that
- * were free at the call before this one already. Returns how many pools. */
-unsigned pm_arena_purge(struct pm_arena *arena, bool aged_only);
+/* How many pools are worth giving back. None of a huge page that would be broken up for less than an eighth of the
+ * arena. */
+unsigned pm_arena_purgeable(const struct pm_arena *arena);
+
+/* Gives the memory of free pools back to the kernel, neighbours in one call, however few. Returns how many pools. */
+unsigned pm_arena_purge(struct pm_arena *arena);
 
 #endif

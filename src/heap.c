@@ -12,28 +12,42 @@
  * classes that need a page. */
 #define RUN_MAX 16u
 
-/* An empty magazine that is full as well. */
-static void *no_slots[2];
-#define NO_MAGAZINE                                                                  \
-    {                                                                                \
-        .top = no_slots + 1, .limit = no_slots + 1, .batch = PM_BATCH_MIN \
-    }
+/* Free pools that a heap keeps in any case, 128 KiB; and the most that go back to the kernel in one go, 4 MiB: other
+ * threads may wait for the lock. */
+#define KEEP_BASE 32u
+#define PURGE_MAX 1024u
 
-struct pm_heap pm_heap_none = {.magazines = {[0 ... PM_MAGAZINE_COUNT - 1] = NO_MAGAZINE}};
-struct pm_heap pm_heap_late; /* filled in when the first thread exits: programs without threads need not load it */
+/* A heap with this many pools is large enough for huge pages, 24 MiB: one that is used in part does not count for much. */
+#define HUGE_FROM 6144u
+
+/* A heap is light until so many bytes of blocks have been refilled and flushed. */
+#define LIGHT_MAX ((size_t)32 << 10)
+
+/* Empty magazines that are full as well. */
+struct pm_heap pm_heap_none, pm_heap_late;
 
 PM_THREAD_LOCAL struct pm_heap *pm_heap_current = &pm_heap_none;
 
+static struct pm_heap *_Atomic first_heap;
+
 /* ---- Making a heap ---- */
 
-/* Room for every magazine to begin small and to grow once, each time with its NULL in front. */
+static bool
+is_light(const struct pm_heap *heap)
+{
+    return heap->moved_bytes < LIGHT_MAX && heap != atomic_load_explicit(&first_heap, memory_order_relaxed);
+}
+
+/* Room for every magazine to begin small and to grow to its size and beyond, each time with its NULL in front. */
 static unsigned
 slots_needed(void)
 {
     unsigned count = 0;
     for (unsigned number = 1; number < PM_MAGAZINE_COUNT; number++) {
         unsigned capacity = pm_magazine_capacity(number);
-        count += capacity + 1 + (capacity > PM_MAGAZINE_MIN ? PM_MAGAZINE_MIN + 1 : 0);
+        count += capacity > PM_MAGAZINE_FIRST ? PM_MAGAZINE_FIRST + 1 : 0;
+        for (unsigned doublings = 0; doublings <= PM_MAGAZINE_DOUBLINGS; doublings++)
+            count += (capacity << doublings) + 1;
     }
     return count;
 }
@@ -45,30 +59,60 @@ pm_heap_create(void)
     struct pm_heap *heap = pm_os_map(pm_round_up(bytes, pm_os_page_size()));
     if (heap == NULL)
         return NULL;
-    memcpy(heap->magazines, pm_heap_none.magazines, sizeof heap->magazines);
     for (unsigned granules = 0; granules < PM_GRANULE_COUNT; granules++)
         heap->magazine_of[granules] = (uint8_t)pm_magazine_of_granules(granules, pm_options.alignment);
     heap->slots_count = slots_needed();
+    heap->keep.base = KEEP_BASE;
+    struct pm_heap *none = NULL;
+    atomic_compare_exchange_strong(&first_heap, &none, heap);
     return heap;
 }
 
-/* Gives a magazine its first or its full capacity. The lock is held. */
+/* The capacity that a magazine gets when it has none, or when its own is too small, or when it has turned. */
+static unsigned
+next_capacity(const struct pm_heap *heap, unsigned number, bool turned)
+{
+    unsigned has = heap->magazines[number].capacity, full = pm_magazine_capacity(number);
+    if (has == 0 && full > PM_MAGAZINE_FIRST)
+        return PM_MAGAZINE_FIRST;
+    if (has < full)
+        return is_light(heap) && has != 0 ? has : full;
+    return turned && has < full << PM_MAGAZINE_DOUBLINGS && !heap->shrunk ? 2 * has : has;
+}
+
+/* NULL when all are dealt out. They are NULL themselves. */
+static void **
+deal_slots(struct pm_heap *heap, unsigned count)
+{
+    unsigned *used = &heap->first_slots_used;
+    void **slots = heap->first_slots;
+    if (*used + count > PM_FIRST_SLOTS) {
+        used = &heap->slots_used;
+        slots = heap->slots;
+        if (*used + count > heap->slots_count)
+            return NULL;
+    }
+    slots += *used;
+    *used += count;
+    return slots;
+}
+
+/* The lock is held. */
 static void
-grow(struct pm_heap *heap, unsigned number)
+grow(struct pm_heap *heap, unsigned number, bool turned)
 {
     struct pm_magazine *magazine = &heap->magazines[number];
-    unsigned capacity = pm_magazine_capacity(number);
-    if (magazine->capacity == 0 && capacity > PM_MAGAZINE_MIN)
-        capacity = PM_MAGAZINE_MIN;
+    unsigned capacity = next_capacity(heap, number, turned);
     unsigned count = pm_magazine_count(magazine);
-    if (pm_options.check || capacity == magazine->capacity || heap->slots_used + capacity + 1 > heap->slots_count)
+    void **slots = !pm_options.check && capacity != magazine->capacity ? deal_slots(heap, capacity + 1) : NULL;
+    if (slots == NULL)
         return;
-    void **base = heap->slots + heap->slots_used + 1; /* fresh slots are NULL */
-    memcpy(base, pm_magazine_base(magazine), count * sizeof(void *));
-    heap->slots_used += capacity + 1;
-    *magazine = (struct pm_magazine){
-        .limit = base + capacity, .capacity = capacity, .batch = magazine->batch};
-    pm_magazine_set_top(magazine, base + count);
+    if (number >= heap->magazines_end)
+        heap->magazines_end = number + 1;
+    if (count != 0)
+        memcpy(slots + 1, pm_magazine_base(magazine), count * sizeof(void *));
+    *magazine = (struct pm_magazine){.limit = slots + 1 + capacity, .capacity = capacity, .batch = magazine->batch};
+    pm_magazine_set_top(magazine, slots + 1 + count);
 }
 
 /* ---- Pools of a class; the heap's lock is held ---- */
@@ -99,40 +143,65 @@ unlink_pool(struct pm_class_pools *class, struct pm_pool *pool)
 }
 
 static void
-link_arena(struct pm_heap *heap, struct pm_arena *arena)
+link_arena(struct pm_arenas *list, struct pm_arena *arena, bool first)
 {
-    arena->previous = NULL;
-    arena->next = heap->arenas;
-    if (heap->arenas != NULL)
-        heap->arenas->previous = arena;
-    heap->arenas = arena;
+    arena->previous = first ? NULL : list->last;
+    arena->next = first ? list->first : NULL;
+    if (arena->previous != NULL)
+        arena->previous->next = arena;
+    else
+        list->first = arena;
+    if (arena->next != NULL)
+        arena->next->previous = arena;
+    else
+        list->last = arena;
 }
 
 static void
-unlink_arena(struct pm_heap *heap, struct pm_arena *arena)
+unlink_arena(struct pm_arenas *list, struct pm_arena *arena)
 {
     if (arena->previous != NULL)
         arena->previous->next = arena->next;
     else
-        heap->arenas = arena->next;
+        list->first = arena->next;
     if (arena->next != NULL)
         arena->next->previous = arena->previous;
+    else
+        list->last = arena->previous;
+}
+
+/* Puts an arena whose pools have changed state on the list where it belongs, and counts what can be purged. */
+static void
+settle(struct pm_heap *heap, struct pm_arena *arena)
+{
+    unsigned purgeable = pm_arena_purgeable(arena);
+    pm_keep_count(&heap->keep, purgeable, arena->purgeable);
+    arena->purgeable = (uint8_t)purgeable;
+    unsigned list = purgeable != 0 ? PM_ARENAS_DIRTY : arena->free_pools != 0 ? PM_ARENAS_CLEAN : PM_ARENAS_NO_LIST;
+    if (list == arena->list)
+        return;
+    if (arena->list != PM_ARENAS_NO_LIST)
+        unlink_arena(&heap->arenas[arena->list], arena);
+    arena->list = (uint8_t)list;
+    bool full = (unsigned)__builtin_popcountll(arena->free_pools) < PM_ARENA_POOLS / 2;
+    if (list != PM_ARENAS_NO_LIST)
+        link_arena(&heap->arenas[list], arena, list == PM_ARENAS_DIRTY || full);
 }
 
 /* Pools of an arena become free. */
 static void
 unreserve(struct pm_heap *heap, struct pm_arena *arena, unsigned first, unsigned count)
 {
-    if (arena->free_pools == 0)
-        link_arena(heap, arena);
     pm_arena_unreserve(arena, first, count);
+    settle(heap, arena);
 }
 
 static void
 drop_run(struct pm_heap *heap, struct pm_class_pools *class)
 {
-    if (class->run_count != 0)
-        unreserve(heap, class->run_arena, class->run_next, class->run_count);
+    if (class->run_count == 0)
+        return;
+    unreserve(heap, class->run_arena, class->run_next, class->run_count);
     class->run_count = 0;
 }
 
@@ -143,7 +212,8 @@ return_arena(struct pm_heap *heap, struct pm_arena *arena)
     for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
         if (heap->classes[class].run_arena == arena)
             drop_run(heap, &heap->classes[class]);
-    unlink_arena(heap, arena);
+    unlink_arena(&heap->arenas[arena->list], arena);
+    pm_keep_count(&heap->keep, 0, arena->purgeable);
     pm_region_return_arena((uintptr_t)arena);
 }
 
@@ -152,15 +222,19 @@ return_arena(struct pm_heap *heap, struct pm_arena *arena)
 static struct pm_arena *
 find_arena(struct pm_heap *heap, unsigned class)
 {
-    for (struct pm_arena *arena = heap->arenas; arena != NULL; arena = arena->next)
-        if (class != PM_CLASS_WIDE || arena->wide_maps != 0 || (arena->free_pools & (arena->free_pools - 1)) != 0)
-            return arena;
-    bool dirty;
-    struct pm_arena *arena = (struct pm_arena *)pm_region_take_arena(&dirty);
+    for (unsigned list = 0; list < PM_ARENAS_LISTS; list++)
+        for (struct pm_arena *arena = heap->arenas[list].first; arena != NULL; arena = arena->next)
+            if (class != PM_CLASS_WIDE || arena->wide_maps != 0 || (arena->free_pools & (arena->free_pools - 1)) != 0)
+                return arena;
+    struct pm_region_arena taken = pm_region_take_arena(heap->pools >= HUGE_FROM);
+    struct pm_arena *arena = (struct pm_arena *)taken.address;
     if (arena == NULL)
         return NULL;
-    pm_arena_init(arena, heap, dirty);
-    link_arena(heap, arena);
+    pm_arena_init(arena, heap, taken.dirty, taken.huge);
+    if (taken.huge && heap->pools < HUGE_FROM)
+        heap->keep.base = KEEP_BASE + PM_ARENA_POOLS; /* it came with its memory, begun by a larger heap */
+    arena->list = PM_ARENAS_NO_LIST;
+    settle(heap, arena);
     return arena;
 }
 
@@ -195,8 +269,7 @@ reserve_run(struct pm_heap *heap, unsigned number)
         pm_pool_assign_wide_maps(arena, first);
     }
     count = pm_arena_reserve(arena, wanted != 0 ? wanted : 1, &first);
-    if (arena->free_pools == 0)
-        unlink_arena(heap, arena);
+    settle(heap, arena);
     class->run_arena = arena;
     class->run_next = (uint8_t)first;
     class->run_count = (uint8_t)count;
@@ -209,7 +282,10 @@ assign_pool(struct pm_heap *heap, unsigned number)
     struct pm_class_pools *class = &heap->classes[number];
     if (class->run_count == 0 && !reserve_run(heap, number))
         return NULL;
+    if (!(class->run_arena->dirty_pools & pm_arena_bit(class->run_next)))
+        pm_keep_regret(&heap->keep, 1);
     struct pm_pool *pool = pm_pool_assign(class->run_arena, class->run_next, number);
+    heap->pools++;
     class->run_next++;
     class->run_count--;
     class->pools++;
@@ -228,9 +304,10 @@ release_pool(struct pm_heap *heap, struct pm_pool *pool)
     unsigned index = pm_pool_index(pool);
     unlink_pool(class, pool);
     pm_pool_unassign(pool);
+    heap->pools--;
     class->pools--;
     class->free_blocks -= pool->block_count;
-    if (class->run_arena == arena && class->run_next == index + 1) {
+    if (class->run_arena == arena && class->run_next == index + 1 && class->run_count < RUN_MAX) {
         class->run_next--;
         class->run_count++;
     } else {
@@ -269,44 +346,116 @@ take_blocks(struct pm_heap *heap, unsigned number, void **end, unsigned wanted)
     return taken;
 }
 
-static enum pm_fault
-return_block(struct pm_heap *heap, void *block, unsigned number)
+/* The first of the pool's blocks to be free, or the last: its list changes. */
+static void
+pool_turned(struct pm_heap *heap, struct pm_pool *pool)
 {
-    struct pm_class_pools *class = &heap->classes[number];
-    struct pm_pool *pool = pm_pool_at(block);
-    enum pm_fault fault = pm_pool_return(pool, block);
-    if (PM_UNLIKELY(fault != PM_FAULT_NONE))
-        return fault;
-    class->free_blocks++;
-    class->counts.flushed++;
     if (pool->free_count == 1)
-        link_pool(class, pool);
-    else if (pool->free_count == pool->block_count)
+        link_pool(&heap->classes[pool->class], pool);
+    else
         release_pool(heap, pool);
-    return PM_FAULT_NONE;
 }
 
 /* Returns those of the blocks that lie in the heap's arenas and moves the others to the front; returns how many those
- * are. A faulty block ends the batch: it is then the first of the others. */
+ * are. A faulty block ends the batch: it is then the first of the others. Neighbours in the batch are often neighbours in
+ * memory: what is known of a page is kept for the next block. */
 static unsigned
 return_own(struct pm_heap *heap, void **blocks, unsigned count, enum pm_fault *fault)
 {
     unsigned others = 0;
+    uintptr_t page = 0; /* the one that `pool` is */
+    struct pm_pool *pool = NULL;
     for (unsigned i = 0; i < count; i++) {
         void *block = blocks[i];
-        /* The byte comes first: a wrong pointer may point to where there is no arena to ask for its owner. */
-        unsigned number = *pm_region_page(block);
-        if (PM_LIKELY(number != 0) && pm_arena_at(block)->heap != heap) {
-            blocks[others++] = block;
-            continue;
+        if (pm_pool_of(block) != page) {
+            /* The byte comes first: a wrong pointer may point to where there is no arena to ask for its owner. */
+            bool none = *pm_region_page(block) == 0;
+            if (PM_LIKELY(!none) && pm_arena_at(block)->heap != heap) {
+                blocks[others++] = block;
+                continue;
+            }
+            *fault = none ? PM_FAULT_POOL_FREE : PM_FAULT_NONE;
+            page = pm_pool_of(block);
+            pool = pm_pool_at(block);
         }
-        *fault = PM_LIKELY(number != 0) ? return_block(heap, block, number) : PM_FAULT_POOL_FREE;
+        if (PM_LIKELY(*fault == PM_FAULT_NONE))
+            *fault = pm_pool_return(pool, block);
         if (PM_UNLIKELY(*fault != PM_FAULT_NONE)) {
             blocks[0] = block;
             return 1;
         }
+        struct pm_class_pools *class = &heap->classes[pool->class];
+        class->free_blocks++;
+        class->counts.flushed++;
+        if (pool->free_count == 1 || pool->free_count == pool->block_count) {
+            pool_turned(heap, pool);
+            page = 0;
+        }
     }
     return others;
+}
+
+/* ---- Giving memory back; the heap's lock is held ---- */
+
+static void
+drop_runs(struct pm_heap *heap)
+{
+    for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
+        drop_run(heap, &heap->classes[class]);
+}
+
+/* Those with pools that were used before: their memory would escape notice. */
+static void
+drop_dirty_runs(struct pm_heap *heap)
+{
+    for (unsigned number = 1; number <= PM_CLASS_LAST; number++) {
+        struct pm_class_pools *class = &heap->classes[number];
+        struct pm_run run = {class->run_next, class->run_count};
+        if (class->run_count != 0 && (class->run_arena->dirty_pools & pm_run_bits(run)) != 0)
+            drop_run(heap, class);
+    }
+}
+
+/* From the arena that has been on the dirty list longest, until no more than `target` pools are left there, or `most`
+ * have gone. */
+static unsigned
+purge(struct pm_heap *heap, size_t target, unsigned most)
+{
+    unsigned purged = 0;
+    while (heap->keep.dirty > target && purged < most) {
+        struct pm_arena *arena = heap->arenas[PM_ARENAS_DIRTY].last;
+        purged += pm_arena_purge(arena);
+        settle(heap, arena);
+    }
+    return purged;
+}
+
+/* What huge pages hold that would not be broken up otherwise. */
+static unsigned
+purge_huge(struct pm_heap *heap, unsigned most)
+{
+    unsigned purged = 0;
+    for (struct pm_arena *arena = heap->arenas[PM_ARENAS_CLEAN].first; arena != NULL && purged < most; arena = arena->next)
+        if (arena->huge)
+            purged += pm_arena_purge(arena);
+    return purged;
+}
+
+/* Gives back what is above the limit. */
+static PM_NOINLINE void
+balance(struct pm_heap *heap)
+{
+    size_t limit = pm_keep_limit(&heap->keep, heap->pools);
+    if (heap->keep.dirty <= limit)
+        return;
+    drop_runs(heap);
+    heap->keep.given += purge(heap, pm_keep_target(limit), PURGE_MAX);
+}
+
+static bool
+above_limit(const struct pm_heap *heap)
+{
+    return heap->keep.dirty > pm_keep_limit(&heap->keep, heap->pools);
 }
 
 /* ---- Any thread ---- */
@@ -335,6 +484,8 @@ pm_heap_return(void **blocks, unsigned count, enum pm_found found)
         counts->flushes++;
         if (owner != pm_heap_current)
             counts->flushed_remote += count - others;
+        if (PM_UNLIKELY(above_limit(owner)))
+            balance(owner);
         pm_lock_release(&owner->lock);
         if (PM_UNLIKELY(fault != PM_FAULT_NONE))
             report_fault(blocks[0], fault, found);
@@ -352,34 +503,90 @@ pm_heap_take_one(struct pm_heap *heap, unsigned class)
     return slot[0];
 }
 
-static void
-drop_runs(struct pm_heap *heap)
-{
-    for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
-        drop_run(heap, &heap->classes[class]);
-}
-
 void
 pm_heap_drop_runs(struct pm_heap *heap)
 {
     pm_lock_acquire(&heap->lock);
     drop_runs(heap);
+    balance(heap);
+    pm_lock_release(&heap->lock);
+}
+
+void
+pm_heap_age(struct pm_heap *heap, uint64_t now)
+{
+    pm_lock_acquire(&heap->lock);
+    pm_keep_age(&heap->keep, now);
+    if (heap->pools != 0)
+        drop_dirty_runs(heap);
+    balance(heap);
     pm_lock_release(&heap->lock);
 }
 
 bool
-pm_heap_purge(struct pm_heap *heap, bool aged_only)
+pm_heap_purge(struct pm_heap *heap)
 {
-    unsigned purged = 0;
-    pm_lock_acquire(&heap->lock);
-    drop_runs(heap);
-    for (struct pm_arena *arena = heap->arenas; arena != NULL; arena = arena->next)
-        purged += pm_arena_purge(arena, aged_only);
-    pm_lock_release(&heap->lock);
-    return purged != 0;
+    bool any = false;
+    unsigned purged;
+    do {
+        pm_lock_acquire(&heap->lock);
+        drop_runs(heap);
+        purged = purge(heap, 0, PURGE_MAX) + purge_huge(heap, PURGE_MAX);
+        pm_lock_release(&heap->lock);
+        any |= purged != 0;
+    } while (purged != 0);
+    return any;
 }
 
 /* ---- The heap's own thread ---- */
+
+/* How many blocks to put on an empty magazine, which gets room for them. The lock is held. */
+static unsigned
+begin_refill(struct pm_heap *heap, unsigned number)
+{
+    struct pm_magazine *magazine = &heap->magazines[number];
+    if (magazine->batch > magazine->capacity / 2 || magazine->batch == 0 || magazine->turned)
+        grow(heap, number, magazine->turned);
+    magazine->turned = false;
+    unsigned wanted = magazine->batch > PM_BATCH_MIN ? magazine->batch : PM_BATCH_MIN;
+    /* At most half of it, so that the frees that follow find room. */
+    wanted = wanted < magazine->capacity / 2 ? wanted : magazine->capacity / 2;
+    magazine->batch = (uint16_t)(2 * wanted < PM_BATCH_MAX ? 2 * wanted : PM_BATCH_MAX);
+    return wanted;
+}
+
+/* As refill, from the pools of another heap. */
+static void
+borrow(struct pm_heap *heap, struct pm_heap *lender, unsigned number)
+{
+    void *batch[PM_BATCH_MAX];
+    pm_lock_acquire(&heap->lock);
+    unsigned wanted = begin_refill(heap, number);
+    heap->magazines[number].batch = 0; /* does not grow */
+    pm_lock_release(&heap->lock);
+    pm_lock_acquire(&lender->lock);
+    unsigned taken = take_blocks(lender, number, batch + wanted, wanted);
+    pm_lock_release(&lender->lock);
+    heap->moved_bytes += taken * pm_class_size(number);
+    pm_lock_acquire(&heap->lock);
+    struct pm_magazine *magazine = &heap->magazines[number];
+    memcpy(magazine->top, batch + wanted - taken, taken * sizeof(void *));
+    pm_magazine_set_top(magazine, magazine->top + taken);
+    pm_lock_release(&heap->lock);
+}
+
+static void
+refill(struct pm_heap *heap, unsigned number)
+{
+    pm_lock_acquire(&heap->lock);
+    unsigned wanted = begin_refill(heap, number);
+    void **base = pm_magazine_base(&heap->magazines[number]);
+    unsigned taken = take_blocks(heap, number, base + wanted, wanted);
+    if (taken < wanted)
+        memmove(base, base + wanted - taken, taken * sizeof(void *));
+    pm_magazine_set_top(&heap->magazines[number], base + taken);
+    pm_lock_release(&heap->lock);
+}
 
 void *
 pm_heap_refill(struct pm_heap *heap, unsigned class)
@@ -389,19 +596,22 @@ pm_heap_refill(struct pm_heap *heap, unsigned class)
     void *block = pm_magazine_pop(magazine);
     if (block != NULL)
         return block;
+    if (pm_options.check)
+        return pm_heap_take_one(heap, class);
+    if (is_light(heap))
+        borrow(heap, atomic_load_explicit(&first_heap, memory_order_acquire), class);
+    else
+        refill(heap, class);
+    return pm_magazine_pop(magazine);
+}
+
+void
+pm_heap_missed(struct pm_heap *heap, unsigned number)
+{
     pm_lock_acquire(&heap->lock);
-    if (magazine->batch > magazine->capacity / 2)
-        grow(heap, class);
-    /* At most half of it, so that the frees that follow find room. */
-    unsigned wanted = magazine->batch < magazine->capacity / 2 ? magazine->batch : magazine->capacity / 2;
-    magazine->batch = 2 * wanted;
-    void **base = pm_magazine_base(magazine);
-    unsigned taken = take_blocks(heap, class, base + wanted, wanted);
-    if (taken < wanted)
-        memmove(base, base + wanted - taken, taken * sizeof(void *));
-    pm_magazine_set_top(magazine, base + taken);
+    grow(heap, number, true);
+    heap->magazines[number].turned = false;
     pm_lock_release(&heap->lock);
-    return magazine->capacity != 0 ? pm_magazine_pop(magazine) : pm_heap_take_one(heap, class);
 }
 
 /* Moves the oldest `count` entries of a magazine into `batch`. The lock is held. */
@@ -414,28 +624,35 @@ remove_oldest(struct pm_magazine *magazine, void **batch, unsigned count)
     pm_magazine_set_top(magazine, magazine->top - count);
 }
 
-/* Puts `block` on a magazine that has no room: the magazine grows, or its oldest half leaves it. With NULL for a block all
- * of it leaves. What leaves returns to where it belongs. False when the block did not fit all the same. */
+/* Puts `block` on a magazine that has no room: the magazine grows, or its oldest half leaves it, but at most a batch. With
+ * NULL for a block a batch leaves. What leaves returns to where it belongs. False when the block did not fit all the same. */
 static bool
 flush(struct pm_heap *heap, unsigned number, void *block)
 {
     struct pm_magazine *magazine = &heap->magazines[number];
-    void *batch[PM_MAGAZINE_MAX];
+    void *batch[PM_BATCH_MAX];
     bool pooled = number <= PM_CLASS_LAST;
     enum pm_fault fault = PM_FAULT_NONE;
     pm_lock_acquire(&heap->lock);
     if (block != NULL)
-        grow(heap, number);
+        grow(heap, number, false);
     unsigned count = pm_magazine_count(magazine);
     if (block != NULL)
         count = magazine->top == magazine->limit ? (count + 1) / 2 : 0;
-    remove_oldest(magazine, batch, count);
+    count = count < PM_BATCH_MAX ? count : PM_BATCH_MAX;
+    magazine->turned |= block != NULL && count != 0;
+    heap->moved_bytes += count * pm_magazine_block_size(number);
+    if (count != 0)
+        remove_oldest(magazine, batch, count);
     if (pooled && count != 0) {
         unsigned others = return_own(heap, batch, count, &fault);
-        heap->classes[number].counts.flushes += others != count;
+        if (others != count)
+            heap->classes[number].counts.flushes++;
         count = others;
     }
     bool pushed = block == NULL || pm_magazine_push(magazine, block);
+    if (PM_UNLIKELY(above_limit(heap)))
+        balance(heap);
     pm_lock_release(&heap->lock);
     if (PM_UNLIKELY(fault != PM_FAULT_NONE))
         report_fault(batch[0], fault, PM_FOUND_LATER);
@@ -461,13 +678,32 @@ bool
 pm_heap_flush_all(struct pm_heap *heap)
 {
     bool flushed = false;
-    for (unsigned number = 1; number < PM_MAGAZINE_COUNT; number++) {
-        unsigned count = pm_magazine_count(&heap->magazines[number]);
-        if (count != 0)
+    for (unsigned number = 1; number < heap->magazines_end; number++) {
+        struct pm_magazine *magazine = &heap->magazines[number];
+        flushed |= pm_magazine_count(magazine) != 0;
+        while (pm_magazine_count(magazine) != 0)
             flush(heap, number, NULL);
-        heap->magazines[number].batch = PM_BATCH_MIN;
-        flushed |= count != 0;
+        magazine->batch = 0;
+        magazine->turned = false;
     }
+    return flushed;
+}
+
+bool
+pm_heap_shrink(struct pm_heap *heap)
+{
+    bool flushed = pm_heap_flush_all(heap);
+    pm_heap_drop_runs(heap);
+    pm_lock_acquire(&heap->lock);
+    heap->shrunk = true;
+    for (unsigned number = 1; number < heap->magazines_end; number++) {
+        struct pm_magazine *magazine = &heap->magazines[number];
+        if (magazine->capacity > pm_magazine_capacity(number)) {
+            magazine->capacity = pm_magazine_capacity(number);
+            magazine->limit = magazine->top + magazine->capacity; /* it is empty */
+        }
+    }
+    pm_lock_release(&heap->lock);
     return flushed;
 }
 
@@ -494,17 +730,33 @@ verify_class(struct pm_class_pools *class, unsigned number)
         pm_report_bug("a class's count of free blocks is not that of its pools");
 }
 
+/* Returns how many of their pools can be purged. */
+static size_t
+verify_arenas(const struct pm_heap *heap, unsigned list)
+{
+    size_t purgeable = 0;
+    for (const struct pm_arena *arena = heap->arenas[list].first; arena != NULL; arena = arena->next) {
+        if (arena->heap != heap || arena->free_pools == 0 || arena->free_pools & 1 || arena->list != list)
+            pm_report_bug("an arena on a heap's list has no free pool, or another heap or list");
+        if (arena->assigned + (unsigned)__builtin_popcountll(arena->free_pools) > PM_ARENA_POOLS - 1)
+            pm_report_bug("an arena has more pools than it can");
+        if (pm_arena_purgeable(arena) != arena->purgeable || (arena->purgeable != 0) != (list == PM_ARENAS_DIRTY))
+            pm_report_bug("an arena's pools can be purged, or not, against what is known of them");
+        purgeable += arena->purgeable;
+    }
+    return purgeable;
+}
+
 void
 pm_heap_verify(struct pm_heap *heap)
 {
     pm_lock_acquire(&heap->lock);
     for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
         verify_class(&heap->classes[class], class);
-    for (const struct pm_arena *arena = heap->arenas; arena != NULL; arena = arena->next) {
-        if (arena->heap != heap || arena->free_pools == 0 || arena->free_pools & 1)
-            pm_report_bug("an arena on the heap's list has no free pool, or another heap");
-        if (arena->assigned + (unsigned)__builtin_popcountll(arena->free_pools) > PM_ARENA_POOLS - 1)
-            pm_report_bug("an arena has more pools than it can");
-    }
+    size_t purgeable = 0;
+    for (unsigned list = 0; list < PM_ARENAS_LISTS; list++)
+        purgeable += verify_arenas(heap, list);
+    if (purgeable != heap->keep.dirty)
+        pm_report_bug("a heap's count of pools that can be purged is not that of its arenas");
     pm_lock_release(&heap->lock);
 }

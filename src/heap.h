@@ -10,15 +10,21 @@
  *                batch of blocks that it freed. One lock for a batch is the only synchronisation there is, and it makes
  *                no difference whether the owner runs, sleeps or has exited.
  *
+ * A heap is light as long as little has passed through it. The blocks of a light heap come from the pools of the first
+ * heap, the main thread's, since a thread that only ever has a few kilobytes would else need a page for each class that it
+ * uses; and its magazines stay small.
+ *
  * A pool that is assigned to a class is on the class's list if and only if it has free blocks. The list is first in,
  * first out: a pool that has just got its first free block waits at the end, and has gathered more when its turn comes.
- * An arena is on the heap's list if and only if it has free pools.
+ * An arena with free pools is on one of two lists: dirty, most recently so first, if memory of its pools
+ * can be given back, which is done from the list's other end; else clean, the fuller ones first.
  */
 #ifndef PM_HEAP_H
 #define PM_HEAP_H
 
 #include <stdbool.h>
 
+#include "keep.h"
 #include "lock.h"
 #include "magazine.h"
 #include "pool.h"
@@ -27,6 +33,9 @@ struct pm_class_counts {
     uint64_t refilled, flushed, flushed_remote; /* blocks */
     uint64_t refills, flushes;                  /* batches */
 };
+
+/* Room for the first two entries of every class. */
+#define PM_FIRST_SLOTS 208u
 
 /* The pools of one class. */
 struct pm_class_pools {
@@ -38,25 +47,46 @@ struct pm_class_pools {
     struct pm_class_counts counts;
 };
 
+enum pm_arena_list { PM_ARENAS_DIRTY, PM_ARENAS_CLEAN, PM_ARENAS_LISTS, PM_ARENAS_NO_LIST = PM_ARENAS_LISTS };
+
+struct pm_arenas {
+    struct pm_arena *first, *last;
+};
+
 enum pm_heap_state { PM_HEAP_OWNED, PM_HEAP_PARKED };
 
+/* A thread that does little touches one page of it: the lock, its own few numbers, the first slots, and the magazines of
+ * the size classes. The classes are those of the heap's own pools, which such a thread has none of. */
 struct pm_heap {
-    struct pm_magazine magazines[PM_MAGAZINE_COUNT];
-    /* The magazine for malloc, by the request's size in granules. Compact mode is other numbers in here. */
-    uint8_t magazine_of[PM_GRANULE_COUNT];
-    uint64_t system_allocations, system_bytes; /* requests passed on; the thread's own */
-    uint64_t flushed_at; /* when all magazines were flushed last (purge.h); the thread's own */
+    struct pm_class_pools classes[PM_CLASS_LAST + 1];
 
-    _Alignas(PM_CACHE_LINE) struct pm_lock lock;
+    _Alignas(PM_POOL_SIZE) struct pm_lock lock;
     enum pm_heap_state state;       /* these three: guarded by the registry's lock */
     struct pm_heap *next;           /* all heaps */
     struct pm_heap *next_parked;    /* last in, first out */
-    struct pm_arena *arenas;        /* with free pools */
-    struct pm_class_pools classes[PM_CLASS_LAST + 1];
+    struct pm_arenas arenas[PM_ARENAS_LISTS]; /* with free pools */
+    struct pm_keep keep;            /* .dirty: the pools of the arenas on the dirty list that can be given back */
+    size_t pools;                   /* assigned to the classes */
+    unsigned first_slots_used, slots_used, slots_count;
+    unsigned magazines_end;         /* no magazine from this one on has slots */
 
-    unsigned slots_used, slots_count;
-    void *slots[]; /* the entries of the magazines, dealt out as magazines grow */
+    /* The thread's own from here on. */
+    _Alignas(PM_CACHE_LINE) uint64_t system_allocations, system_bytes; /* requests passed on */
+    uint64_t flushed_at;     /* when all magazines were flushed last (purge.h) */
+    size_t moved_bytes;      /* of blocks refilled and flushed */
+    bool shrunk;
+    /* The magazine for malloc, by the request's size in granules. Compact mode is other numbers in here. */
+    uint8_t magazine_of[PM_GRANULE_COUNT];
+    /* The entries of the magazines, dealt out as magazines grow: these, and those at the end. */
+    void *first_slots[PM_FIRST_SLOTS];
+    _Alignas(sizeof(struct pm_magazine)) struct pm_magazine magazines[PM_MAGAZINE_COUNT];
+    void *slots[];
 };
+
+_Static_assert(offsetof(struct pm_heap, magazines) + (PM_CLASS_LAST + 1) * sizeof(struct pm_magazine) ==
+                   offsetof(struct pm_heap, lock) + PM_POOL_SIZE,
+               "what a thread that does little touches is one page");
+
 
 /* The heap of the calling thread: pm_heap_none before it has one, pm_heap_late after it gave it back at its exit. */
 extern PM_THREAD_LOCAL struct pm_heap *pm_heap_current;
@@ -73,8 +103,14 @@ void *pm_heap_refill(struct pm_heap *heap, unsigned class);
 /* Frees a block whose magazine is full: makes room and puts it there. */
 void pm_heap_flush(struct pm_heap *heap, unsigned magazine, void *block);
 
+/* A magazine of system blocks that has turned was found empty. */
+void pm_heap_missed(struct pm_heap *heap, unsigned magazine);
+
 /* Empties all magazines; false when they were empty. */
 bool pm_heap_flush_all(struct pm_heap *heap);
+
+/* Memory is short: as that, gives up the runs too, and the magazines go back to their first sizes for good. */
+bool pm_heap_shrink(struct pm_heap *heap);
 
 /* ---- Called by any thread ---- */
 
@@ -87,8 +123,11 @@ void pm_heap_return(void **blocks, unsigned count, enum pm_found found);
 /* Gives up the runs of a heap: reserved pools that its classes have not used. */
 void pm_heap_drop_runs(struct pm_heap *heap);
 
-/* Gives up the runs, and the memory of free pools back to the kernel, as pm_arena_purge; true when there was any. */
-bool pm_heap_purge(struct pm_heap *heap, bool aged_only);
+/* A period is over: gives the memory of free pools back to the kernel that is above the limit now (keep.h). */
+void pm_heap_age(struct pm_heap *heap, uint64_t now);
+
+/* Gives up the runs, and all of the memory of free pools back to the kernel; true when there was any. */
+bool pm_heap_purge(struct pm_heap *heap);
 
 /* Ends the program if the heap breaks an invariant. */
 void pm_heap_verify(struct pm_heap *heap);

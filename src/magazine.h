@@ -15,6 +15,7 @@
 #define PM_MAGAZINE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "compiler.h"
 #include "geometry.h"
@@ -39,25 +40,30 @@ _Static_assert(PM_CACHED_MAX == (size_t)PM_CACHED_STEPS << 10 && PM_MAGAZINE_COU
                "the last magazine is that of the largest size");
 _Static_assert(PM_MAGAZINE_COUNT <= 256, "a magazine's number fits a byte");
 
-/* How many entries at most: 8 KiB of blocks, 16 to 128 of them; 16 KiB, at least 2 of them, above 1024 bytes. A magazine
- * begins with at most 16, since most threads use most classes little, and gets its full size when it runs full again or
- * its refills want more. */
+/* How many entries: 8 KiB of blocks, 16 to 128 of them; 16 KiB, at least 2 of them, above 1024 bytes. A magazine begins
+ * with at most 2, since most threads use most classes little, and gets this size when it runs full again or its refills
+ * want more. One that is flushed, and runs empty later, and is flushed again, has turned: it carries the same blocks to
+ * and fro. With each turn it doubles, up to four times the size. */
 #define PM_MAGAZINE_BYTES ((size_t)8192)
 #define PM_MAGAZINE_LARGE_BYTES ((size_t)16384)
 #define PM_MAGAZINE_LARGE_MIN 2u
+#define PM_MAGAZINE_FIRST 2u
 #define PM_MAGAZINE_MIN 16u
 #define PM_MAGAZINE_MAX 128u
+#define PM_MAGAZINE_DOUBLINGS 2u
 
 /* A thread's first refill of a class takes this many blocks, each later one twice as many, up to half the capacity: a
  * thread that lives for a hundred requests is not to carry thousands of blocks to and fro. */
 #define PM_BATCH_MIN 4u
+#define PM_BATCH_MAX 128u
 
 struct pm_magazine {
     void *last;   /* top[-1], at hand without waiting for top */
     void **top;   /* behind the last entry */
     void **limit; /* where top is when the magazine is full */
     uint32_t capacity;
-    uint32_t batch; /* how many the next refill takes */
+    uint16_t batch; /* how many the next refill takes */
+    bool turned;    /* flushed since it was refilled */
 };
 
 _Static_assert(sizeof(struct pm_magazine) == 32, "finding a magazine is a shift by 5");
@@ -92,7 +98,7 @@ pm_magazine_block_size(unsigned number)
     return (size_t)(PM_CACHED_STEPS + number % PM_CACHED_STEPS) << (number / PM_CACHED_STEPS);
 }
 
-/* The full capacity of a magazine. */
+/* The capacity of a magazine that has not turned. */
 static inline unsigned
 pm_magazine_capacity(unsigned number)
 {

@@ -16,6 +16,7 @@ struct pm_options {
     size_t check;
     size_t region;
     size_t purge; /* enum pm_purge_policy */
+    size_t huge_pages;
     size_t stats;
     char stats_file[PM_OPTION_PATH_MAX]; /* empty when not set */
 };

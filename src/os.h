@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The kernel: the one place that makes system calls. No function here allocates, and none changes errno: malloc and free
- * promise that of themselves, and everything below them has to keep it. Layer 1: uses nothing.
+ * promise that of themselves, and everything below them has to keep it. Layer 1: uses compiler.h.
  */
 #ifndef PM_OS_H
 #define PM_OS_H
@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "compiler.h"
 
 /* Address space that can be neither read nor written and that costs no memory; NULL when there is none. */
 void *pm_os_reserve(size_t size, size_t alignment);
@@ -27,6 +29,12 @@ void pm_os_decommit(void *address, size_t size);
 /* Gives the memory of pages back; they stay usable. The mapping is not split. The range is narrowed to whole pages of
  * the machine: only of these the memory is gone, and zero. */
 void pm_os_discard(void *address, size_t size);
+
+/* As pm_os_discard, and the page tables go as well, without which the next touch can take a huge page. */
+void pm_os_renew(void *address, size_t size);
+
+/* Whether the kernel may back these pages with huge ones. */
+void pm_os_use_huge_pages(void *address, size_t size, bool use);
 
 /* A mapping of its own, zeroed, page-aligned; NULL when there is no memory. */
 void *pm_os_map(size_t size);
@@ -46,9 +54,24 @@ size_t pm_os_page_size(void);
 size_t pm_os_address_space_limit(void);
 size_t pm_os_memory_bytes(void);
 
+/* The kernel keeps at least this much below the main thread's stack free of other mappings. */
+#define PM_OS_MAIN_STACK_GAP ((uintptr_t)128 << 20)
+/* glibc puts a thread's static thread-local storage at the top of its stack, and no stack is smaller than 16 KiB. */
+#define PM_OS_THREAD_STACK_KNOWN ((uintptr_t)8 << 10)
+
+extern uintptr_t pm_os_main_stack; /* its top */
+extern PM_THREAD_LOCAL char pm_os_thread_storage;
+bool pm_os_is_stack(const void *address);
+
 /* Whether `address` certainly lies on a stack: on the main thread's, or near the beginning of the calling thread's own. An
  * address on a stack may go unrecognised; one that is not on a stack never passes for one. */
-bool pm_os_on_stack(const void *address);
+PM_INLINE bool
+pm_os_on_stack(const void *address)
+{
+    bool near = pm_os_main_stack - (uintptr_t)address < PM_OS_MAIN_STACK_GAP ||
+                (uintptr_t)&pm_os_thread_storage - (uintptr_t)address < PM_OS_THREAD_STACK_KNOWN;
+    return PM_UNLIKELY(near) && pm_os_is_stack(address);
+}
 
 /* A clock that never goes back, good to some milliseconds, that costs no system call. */
 uint64_t pm_os_milliseconds(void);

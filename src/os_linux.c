@@ -106,6 +106,26 @@ pm_os_decommit(void *address, size_t size)
 }
 
 void
+pm_os_renew(void *address, size_t size)
+{
+    int saved = errno;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+    if (mmap(address, size, PROT_READ | PROT_WRITE, flags, -1, 0) != MAP_FAILED)
+        madvise(address, size, MADV_NOHUGEPAGE);
+    else
+        pm_os_discard(address, size);
+    errno = saved;
+}
+
+void
+pm_os_use_huge_pages(void *address, size_t size, bool use)
+{
+    int saved = errno;
+    madvise(address, size, use ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    errno = saved;
+}
+
+void
 pm_os_discard(void *address, size_t size)
 {
     int saved = errno;
@@ -168,36 +188,32 @@ pm_os_memory_bytes(void)
     return failed ? 0 : (size_t)info.totalram * info.mem_unit;
 }
 
-/* The kernel keeps at least this much below the main thread's stack free of other mappings. */
-#define MAIN_STACK_GAP ((uintptr_t)128 << 20)
-/* glibc puts a thread's static thread-local storage at the top of its stack, and no stack is smaller than 16 KiB. */
-#define THREAD_STACK_KNOWN ((uintptr_t)8 << 10)
+uintptr_t pm_os_main_stack;
+PM_THREAD_LOCAL char pm_os_thread_storage;
+
+/* AT_RANDOM is a pointer to bytes above the first frame of the main thread. */
+__attribute__((constructor)) static void
+find_main_stack(void)
+{
+    int saved = errno;
+    pm_os_main_stack = getauxval(AT_RANDOM);
+    errno = saved;
+}
 
 bool
-pm_os_on_stack(const void *address)
+pm_os_is_stack(const void *address)
 {
-    /* AT_RANDOM is a pointer to bytes above the first frame of the main thread. */
-    static _Atomic uintptr_t main_stack_top;
-    uintptr_t top = atomic_load_explicit(&main_stack_top, memory_order_relaxed);
-    if (PM_UNLIKELY(top == 0)) {
-        int saved = errno;
-        top = getauxval(AT_RANDOM);
-        errno = saved;
-        atomic_store_explicit(&main_stack_top, top, memory_order_relaxed);
-    }
-    if (top - (uintptr_t)address < MAIN_STACK_GAP)
+    if (pm_os_main_stack - (uintptr_t)address < PM_OS_MAIN_STACK_GAP)
         return true;
 #ifdef __GLIBC__
     /* The main thread's thread-local storage is not on its stack, and anything may lie below it. */
-    static PM_THREAD_LOCAL char storage;
-    if ((uintptr_t)&storage - (uintptr_t)address < THREAD_STACK_KNOWN) {
-        int saved = errno;
-        bool main_thread = syscall(SYS_gettid) == getpid();
-        errno = saved;
-        return !main_thread;
-    }
-#endif
+    int saved = errno;
+    bool main_thread = syscall(SYS_gettid) == getpid();
+    errno = saved;
+    return !main_thread;
+#else
     return false;
+#endif
 }
 
 uint64_t

@@ -5,23 +5,10 @@
 
 #include "region.h"
 
-static uint64_t *
-map_of(const struct pm_pool *pool, unsigned *words)
+static unsigned
+words_of(const struct pm_pool *pool)
 {
-    if (pool->class != PM_CLASS_WIDE) {
-        *words = PM_POOL_MAP_WORDS;
-        return (uint64_t *)pool->map;
-    }
-    struct pm_arena *arena = pm_arena_at(pool);
-    *words = PM_WIDE_MAP_WORDS;
-    return (uint64_t *)pm_arena_pool(arena, arena->wide_maps) + pm_pool_index(pool) * PM_WIDE_MAP_WORDS;
-}
-
-/* pm_pool_check looks at the bit of a block in use without the lock, while other bits of the word change. */
-static void
-write_word(uint64_t *word, uint64_t bits)
-{
-    __atomic_store_n(word, bits, __ATOMIC_RELAXED);
+    return pool->class == PM_CLASS_WIDE ? PM_WIDE_MAP_WORDS : PM_POOL_MAP_WORDS;
 }
 
 static uint64_t
@@ -34,15 +21,15 @@ struct pm_pool *
 pm_pool_assign(struct pm_arena *arena, unsigned index, unsigned class)
 {
     struct pm_pool *pool = (struct pm_pool *)((char *)arena + index * PM_DESCRIPTOR_SIZE);
-    unsigned blocks = pm_class_blocks(class), words;
+    unsigned blocks = pm_class_blocks(class);
     pool->next = pool->previous = NULL;
     pool->class = (uint8_t)class;
     pool->reciprocal = pm_class_reciprocal(class);
     pool->free_count = pool->block_count = (uint16_t)blocks;
-    uint64_t *map = map_of(pool, &words);
-    for (unsigned word = 0; word < words; word++) {
+    uint64_t *map = pm_pool_map(pool);
+    for (unsigned word = 0; word < words_of(pool); word++) {
         unsigned rest = blocks > 64 * word ? blocks - 64 * word : 0;
-        write_word(&map[word], rest >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << rest) - 1);
+        pm_pool_write_word(&map[word], rest >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << rest) - 1);
     }
     pm_arena_use(arena, index);
     arena->wide_pools += class == PM_CLASS_WIDE;
@@ -69,8 +56,8 @@ pm_pool_assign_wide_maps(struct pm_arena *arena, unsigned index)
 unsigned
 pm_pool_take(struct pm_pool *pool, void **end, unsigned wanted)
 {
-    unsigned words, taken = 0;
-    uint64_t *map = map_of(pool, &words);
+    unsigned words = words_of(pool), taken = 0;
+    uint64_t *map = pm_pool_map(pool);
     char *blocks = pm_pool_blocks(pool);
     size_t size = pm_class_size(pool->class);
     for (unsigned word = 0; word < words; word++) {
@@ -78,30 +65,12 @@ pm_pool_take(struct pm_pool *pool, void **end, unsigned wanted)
         char *base = blocks + (size_t)word * 64 * size;
         for (; bits != 0 && taken < wanted; bits &= bits - 1)
             end[-(ptrdiff_t)++taken] = base + (size_t)__builtin_ctzll(bits) * size;
-        write_word(&map[word], bits);
+        pm_pool_write_word(&map[word], bits);
         if (taken == wanted)
             break;
     }
     pool->free_count = (uint16_t)(pool->free_count - taken);
     return taken;
-}
-
-enum pm_fault
-pm_pool_return(struct pm_pool *pool, void *block)
-{
-    size_t offset = (uintptr_t)block % PM_POOL_SIZE;
-    unsigned index = pm_block_index(pool->reciprocal, offset), words;
-    if (PM_UNLIKELY(index >= pool->block_count))
-        return PM_FAULT_REMAINDER;
-    if (PM_UNLIKELY(index * pm_class_size(pool->class) != offset))
-        return PM_FAULT_INSIDE;
-    uint64_t *map = map_of(pool, &words) + index / 64;
-    uint64_t bit = UINT64_C(1) << (index % 64);
-    if (PM_UNLIKELY(*map & bit))
-        return PM_FAULT_FREE;
-    write_word(map, *map | bit);
-    pool->free_count++;
-    return PM_FAULT_NONE;
 }
 
 void *
@@ -120,26 +89,26 @@ pm_pool_check(const void *pointer)
         return PM_FAULT_POOL_FREE;
     const struct pm_pool *pool = pm_pool_at(pointer);
     size_t offset = (uintptr_t)pointer % PM_POOL_SIZE;
-    unsigned words, index = pm_block_index(pm_class_reciprocal(class), offset);
-    if (index >= pm_class_blocks(class))
+    unsigned index = pm_block_index(pool->reciprocal, offset);
+    if (index >= pool->block_count)
         return PM_FAULT_REMAINDER;
     if (index * pm_class_size(class) != offset)
         return PM_FAULT_INSIDE;
-    const uint64_t *map = map_of(pool, &words);
+    const uint64_t *map = pm_pool_map(pool);
     return read_word(&map[index / 64]) >> (index % 64) & 1 ? PM_FAULT_FREE : PM_FAULT_NONE;
 }
 
 void
 pm_pool_verify(const struct pm_pool *pool)
 {
-    unsigned words, count = 0;
+    unsigned count = 0;
     if (pool->block_count != pm_class_blocks(pool->class ? pool->class : 1))
         pm_report_bug("a pool's count of blocks is not that of its class");
     if (pool->class == 0 || pool->class > PM_CLASS_LAST)
         pm_report_bug("a pool has no class");
-    const uint64_t *map = map_of(pool, &words);
+    const uint64_t *map = pm_pool_map(pool);
     unsigned blocks = pm_class_blocks(pool->class);
-    for (unsigned word = 0; word < words; word++) {
+    for (unsigned word = 0; word < words_of(pool); word++) {
         count += (unsigned)__builtin_popcountll(map[word]);
         if (blocks < 64 * (word + 1) && map[word] >> (blocks > 64 * word ? blocks - 64 * word : 0))
             pm_report_bug("a pool has free blocks behind its last one");

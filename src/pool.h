@@ -9,6 +9,7 @@
 #define PM_POOL_H
 
 #include "arena.h"
+#include "compiler.h"
 #include "report.h"
 
 struct pm_pool {
@@ -56,8 +57,41 @@ void pm_pool_assign_wide_maps(struct pm_arena *arena, unsigned index);
  * lowest ends up last. Returns how many. */
 unsigned pm_pool_take(struct pm_pool *pool, void **end, unsigned wanted);
 
-/* Makes a block free again, or says why it cannot be. */
-enum pm_fault pm_pool_return(struct pm_pool *pool, void *block);
+/* The map of free blocks. */
+static inline uint64_t *
+pm_pool_map(const struct pm_pool *pool)
+{
+    if (PM_LIKELY(pool->class != PM_CLASS_WIDE))
+        return (uint64_t *)pool->map;
+    struct pm_arena *arena = pm_arena_at(pool);
+    return (uint64_t *)pm_arena_pool(arena, arena->wide_maps) + pm_pool_index(pool) * PM_WIDE_MAP_WORDS;
+}
+
+/* pm_pool_check looks at the bit of a block in use without the lock, while other bits of the word change. */
+static inline void
+pm_pool_write_word(uint64_t *word, uint64_t bits)
+{
+    __atomic_store_n(word, bits, __ATOMIC_RELAXED);
+}
+
+/* Makes a block free again, or says why it cannot be. Inline: each block that leaves a magazine passes through here. */
+static inline enum pm_fault
+pm_pool_return(struct pm_pool *pool, void *block)
+{
+    size_t offset = (uintptr_t)block % PM_POOL_SIZE;
+    unsigned index = pm_block_index(pool->reciprocal, offset);
+    if (PM_UNLIKELY(index >= pool->block_count))
+        return PM_FAULT_REMAINDER;
+    if (PM_UNLIKELY(index * pm_class_size(pool->class) != offset))
+        return PM_FAULT_INSIDE;
+    uint64_t *word = pm_pool_map(pool) + index / 64;
+    uint64_t bit = UINT64_C(1) << (index % 64);
+    if (PM_UNLIKELY(*word & bit))
+        return PM_FAULT_FREE;
+    pm_pool_write_word(word, *word | bit);
+    pool->free_count++;
+    return PM_FAULT_NONE;
+}
 
 /* What is wrong with `pointer`, an address in the region, as a block in use; a block that waits in a magazine passes. */
 enum pm_fault pm_pool_check(const void *pointer);

@@ -83,8 +83,6 @@ leave(void *pointer)
     pm_heap_flush_all(heap);
     pm_heap_drop_runs(heap);
     pm_lock_acquire(&registry_lock);
-    if (pm_heap_late.magazines[0].top == NULL)
-        memcpy(pm_heap_late.magazines, pm_heap_none.magazines, sizeof pm_heap_late.magazines);
     pm_heap_current = &pm_heap_late;
     park(heap);
     pm_lock_release(&registry_lock);

@@ -6,20 +6,18 @@
 #include "process.h"
 #include "region.h"
 
-/* Milliseconds, by policy. Programs that grow and shrink in waves of tens of milliseconds keep their pages with the
- * longer one (bench/README.md has the measurement). */
-static const unsigned periods[] = {[PM_PURGE_EAGER] = 10, [PM_PURGE_BALANCED] = 100};
+/* Milliseconds. */
+#define PERIOD 100u
 
 /* When the current period began; 0 until the first one. */
 static _Atomic uint64_t period_start;
 
-static bool
-purge_all(bool aged_only)
+static void
+age_all(uint64_t now)
 {
-    bool purged = false;
     for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
-        purged |= pm_heap_purge(heap, aged_only);
-    return pm_region_purge(aged_only) || purged;
+        pm_heap_age(heap, now);
+    pm_region_age(now);
 }
 
 void
@@ -30,9 +28,8 @@ pm_purge_tick(struct pm_heap *heap)
     /* In this order: the clock is never behind the start of a period that is seen. */
     uint64_t start = atomic_load_explicit(&period_start, memory_order_acquire);
     uint64_t now = pm_os_milliseconds();
-    if (PM_UNLIKELY(now - start >= periods[pm_options.purge]) &&
-        atomic_compare_exchange_strong(&period_start, &start, now)) {
-        purge_all(true);
+    if (PM_UNLIKELY(now - start >= PERIOD) && atomic_compare_exchange_strong(&period_start, &start, now)) {
+        age_all(now);
         start = now;
     }
     if (PM_UNLIKELY(heap->flushed_at != start)) {
@@ -45,7 +42,10 @@ bool
 pm_purge_now(void)
 {
     struct pm_heap *own = pm_process_heap();
+    bool purged = false;
     if (own != NULL)
         pm_heap_flush_all(own);
-    return purge_all(false);
+    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
+        purged |= pm_heap_purge(heap);
+    return pm_region_purge() || purged;
 }

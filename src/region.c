@@ -1,7 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "region.h"
 
+#include "keep.h"
 #include "os.h"
+
+/* Free pools that the region keeps in any case: one arena; and the most that go back to the kernel in one go, 16 MiB. */
+#define KEEP_BASE PM_ARENA_POOLS
+#define PURGE_MAX (64 * PM_ARENA_POOLS)
+
+#define HUGE_ARENAS ((unsigned)(PM_REGION_ALIGNMENT / PM_ARENA_SIZE)) /* 8 */
+#define HUGE_BITS ((UINT64_C(1) << HUGE_ARENAS) - 1)
+/* Programs may have some 65,000 mappings. */
+#define HUGE_MAX 16384u
 
 /* Regions of this size have addresses to spare. */
 #define GAP_FROM ((size_t)1 << 30)
@@ -13,7 +23,11 @@ struct pm_lock pm_region_lock;
 /* Bit i of word c is arena i of chunk c. Arenas under the page map are never free. */
 static uint64_t free_arenas[PM_CHUNK_MAX];
 static uint64_t dirty_arenas[PM_CHUNK_MAX];
-static uint64_t aged_arenas[PM_CHUNK_MAX]; /* dirty at the last purge, and not taken since */
+/* Bit i of byte c is the huge page that holds the arenas 8 * i to 8 * i + 7 of chunk c. */
+static uint8_t huge_pages[PM_CHUNK_MAX];   /* asked for */
+static uint8_t broken_pages[PM_CHUNK_MAX]; /* they were, until parts of their memory went back */
+static unsigned huge_count;                /* asked for, each a mapping at worst */
+static struct pm_keep keep = {.base = KEEP_BASE};
 static unsigned committed_chunks; /* this many from the start of the region */
 static unsigned lowest_chunk;     /* no chunk below it has a free arena */
 static uintptr_t first_arena;
@@ -120,35 +134,175 @@ chunk_count(void)
     return (unsigned)((pm_region.size + PM_CHUNK_SIZE - 1) >> PM_CHUNK_SHIFT);
 }
 
-uintptr_t
-pm_region_take_arena(bool *dirty)
+static uintptr_t
+arena_at(unsigned chunk, unsigned index)
 {
-    uintptr_t arena = 0;
+    return pm_region.base + ((uintptr_t)chunk << PM_CHUNK_SHIFT) + ((uintptr_t)index << PM_ARENA_SHIFT);
+}
+
+/* The arenas of the huge page that the lowest of `bit` lies in. */
+static uint64_t
+huge_page_of(uint64_t bit)
+{
+    return HUGE_BITS << ((unsigned)__builtin_ctzll(bit) / HUGE_ARENAS * HUGE_ARENAS);
+}
+
+/* Its bit in the bytes above. */
+static uint8_t
+huge_bit_of(uint64_t bits)
+{
+    return (uint8_t)(1u << ((unsigned)__builtin_ctzll(bits) / HUGE_ARENAS));
+}
+
+static void
+use_huge_page(unsigned chunk, uint64_t bits, bool use)
+{
+    void *address = (void *)arena_at(chunk, (unsigned)__builtin_ctzll(bits));
+    huge_pages[chunk] = (uint8_t)(use ? huge_pages[chunk] | huge_bit_of(bits) : huge_pages[chunk] & ~huge_bit_of(bits));
+    huge_count += use ? 1u : -1u;
+    pm_os_use_huge_pages(address, PM_REGION_ALIGNMENT, use);
+}
+
+/* The arena `bit`, without memory, is going to be used. When nothing else has memory there, a large heap gets a huge
+ * page; the kernel will then hold memory for the other arenas too. */
+static void
+touch(unsigned chunk, uint64_t bit, bool large)
+{
+    uint64_t page = huge_page_of(bit);
+    bool fresh = (free_arenas[chunk] & page) == page && (dirty_arenas[chunk] & page) == 0;
+    bool huge = (huge_pages[chunk] & huge_bit_of(page)) != 0;
+    if (large && fresh && !huge && pm_options.huge_pages && huge_count < HUGE_MAX) {
+        use_huge_page(chunk, page, true);
+        huge = true;
+    }
+    uint64_t others = huge ? page & free_arenas[chunk] & ~dirty_arenas[chunk] & ~bit : 0;
+    unsigned count = (unsigned)__builtin_popcountll(others);
+    dirty_arenas[chunk] |= others;
+    counts.arenas_dirty += count;
+    pm_keep_count(&keep, count * PM_ARENA_POOLS, 0);
+    pm_keep_regret(&keep, (1 + count) * PM_ARENA_POOLS);
+}
+
+/* The lowest free arena of a chunk that has one. */
+static struct pm_region_arena
+take_from(unsigned chunk, bool large)
+{
+    uint64_t bit = free_arenas[chunk] & -free_arenas[chunk];
+    bool dirty = (dirty_arenas[chunk] & bit) != 0;
+    if (!dirty)
+        touch(chunk, bit, large);
+    struct pm_region_arena arena = {
+        .address = arena_at(chunk, (unsigned)__builtin_ctzll(bit)),
+        .dirty = dirty,
+        .huge = (huge_pages[chunk] & huge_bit_of(bit)) != 0,
+    };
+    free_arenas[chunk] &= ~bit;
+    dirty_arenas[chunk] &= ~bit;
+    counts.arenas_free--;
+    counts.arenas_dirty -= arena.dirty;
+    pm_keep_count(&keep, 0, arena.dirty ? PM_ARENA_POOLS : 0);
+    if (++counts.arenas > counts.arenas_peak)
+        counts.arenas_peak = counts.arenas;
+    return arena;
+}
+
+struct pm_region_arena
+pm_region_take_arena(bool large)
+{
+    struct pm_region_arena arena = {0};
     pm_lock_acquire(&pm_region_lock);
     while (lowest_chunk < chunk_count()) {
         if (lowest_chunk == committed_chunks && !commit_chunk())
             break;
-        uint64_t word = free_arenas[lowest_chunk];
-        if (word == 0) {
-            lowest_chunk++;
-            continue;
+        if (free_arenas[lowest_chunk] != 0) {
+            arena = take_from(lowest_chunk, large);
+            break;
         }
-        arena = pm_region.base + ((uintptr_t)lowest_chunk << PM_CHUNK_SHIFT) +
-                ((uintptr_t)__builtin_ctzll(word) << PM_ARENA_SHIFT);
-        free_arenas[lowest_chunk] = word & (word - 1);
-        counts.arenas_free--;
-        *dirty = (dirty_arenas[lowest_chunk] & bit_of(arena)) != 0;
-        if (*dirty) {
-            dirty_arenas[lowest_chunk] &= ~bit_of(arena);
-            aged_arenas[lowest_chunk] &= ~bit_of(arena);
-            counts.arenas_dirty--;
-        }
-        if (++counts.arenas > counts.arenas_peak)
-            counts.arenas_peak = counts.arenas;
-        break;
+        lowest_chunk++;
     }
     pm_lock_release(&pm_region_lock);
     return arena;
+}
+
+/* ---- Giving memory back; the lock is held ---- */
+
+/* The huge page that `bits`, the arenas of one, make up goes out of use. */
+static void
+break_huge_page(unsigned chunk, uint64_t bits)
+{
+    if ((huge_pages[chunk] & huge_bit_of(bits)) == 0)
+        return;
+    use_huge_page(chunk, bits, false);
+    broken_pages[chunk] |= huge_bit_of(bits);
+}
+
+/* All arenas of a huge page that was broken up are free. */
+static bool
+is_whole_again(unsigned chunk, uint64_t bits)
+{
+    return (broken_pages[chunk] & huge_bit_of(bits)) != 0 && (free_arenas[chunk] & bits) == bits;
+}
+
+/* Purges the dirty arenas `bits`, which one huge page could hold, neighbours in one call. Returns how many pools. */
+static unsigned
+purge_arenas(unsigned chunk, uint64_t bits)
+{
+    unsigned count = (unsigned)__builtin_popcountll(bits);
+    uint64_t page = huge_page_of(bits);
+    dirty_arenas[chunk] &= ~bits;
+    counts.arenas_dirty -= count;
+    pm_keep_count(&keep, 0, count * PM_ARENA_POOLS);
+    if (is_whole_again(chunk, page)) {
+        broken_pages[chunk] &= (uint8_t)~huge_bit_of(page);
+        pm_os_renew((void *)arena_at(chunk, (unsigned)__builtin_ctzll(page)), PM_REGION_ALIGNMENT);
+        return count * PM_ARENA_POOLS;
+    }
+    while (bits != 0) {
+        struct pm_run run = pm_first_run(bits);
+        pm_os_discard((void *)arena_at(chunk, run.first), run.count * PM_ARENA_SIZE);
+        bits &= ~pm_run_bits(run);
+    }
+    return count * PM_ARENA_POOLS;
+}
+
+/* Purges those of a chunk's huge pages that are free as a whole and the small pages, or, when `parts`, all. */
+static unsigned
+purge_chunk(unsigned chunk, bool parts, size_t target)
+{
+    unsigned purged = 0;
+    for (unsigned first = PM_CHUNK_ARENAS; first > 0 && keep.dirty > target; first -= HUGE_ARENAS) {
+        uint64_t bits = HUGE_BITS << (first - HUGE_ARENAS);
+        bool whole = (free_arenas[chunk] & bits) == bits;
+        if ((dirty_arenas[chunk] & bits) == 0 || (!whole && !parts && (huge_pages[chunk] & huge_bit_of(bits)) != 0))
+            continue;
+        if (!whole)
+            break_huge_page(chunk, bits);
+        purged += purge_arenas(chunk, dirty_arenas[chunk] & bits);
+    }
+    return purged;
+}
+
+static unsigned
+purge_chunks(bool parts, size_t target, unsigned most)
+{
+    unsigned purged = 0;
+    for (unsigned chunk = committed_chunks; chunk-- > 0 && keep.dirty > target && purged < most;)
+        if (dirty_arenas[chunk] != 0)
+            purged += purge_chunk(chunk, parts, target);
+    return purged;
+}
+
+/* A huge page is not broken up while there is not more free than would be one. */
+static void
+balance(void)
+{
+    size_t limit = pm_keep_limit(&keep, 0);
+    if (keep.dirty > limit)
+        keep.given += purge_chunks(false, pm_keep_target(limit), PURGE_MAX);
+    if (huge_count != 0 && limit != 0 && limit < SIZE_MAX)
+        limit += HUGE_ARENAS * PM_ARENA_POOLS;
+    if (keep.dirty > limit)
+        keep.given += purge_chunks(true, pm_keep_target(limit), PURGE_MAX);
 }
 
 void
@@ -161,39 +315,47 @@ pm_region_return_arena(uintptr_t arena)
     counts.arenas--;
     counts.arenas_free++;
     counts.arenas_dirty++;
+    pm_keep_count(&keep, PM_ARENA_POOLS, 0);
     if (chunk < lowest_chunk)
         lowest_chunk = chunk;
+    /* At once: small pages in use again would stay small. */
+    uint64_t page = huge_page_of(bit_of(arena));
+    if (is_whole_again(chunk, page))
+        keep.given += purge_arenas(chunk, dirty_arenas[chunk] & page);
+    if (keep.dirty > pm_keep_limit(&keep, 0))
+        balance();
     pm_lock_release(&pm_region_lock);
 }
 
-/* Purges the arenas of a chunk, neighbours in one call. */
-static void
-purge_chunk(unsigned chunk, uint64_t bits)
+void
+pm_region_break_huge_page(uintptr_t arena)
 {
-    uintptr_t start = pm_region.base + ((uintptr_t)chunk << PM_CHUNK_SHIFT);
-    dirty_arenas[chunk] &= ~bits;
-    counts.arenas_dirty -= (size_t)__builtin_popcountll(bits);
-    while (bits != 0) {
-        struct pm_run run = pm_first_run(bits);
-        pm_os_discard((void *)(start + run.first * PM_ARENA_SIZE), run.count * PM_ARENA_SIZE);
-        bits &= ~pm_run_bits(run);
-    }
+    pm_lock_acquire(&pm_region_lock);
+    break_huge_page(chunk_of(arena), huge_page_of(bit_of(arena)));
+    pm_lock_release(&pm_region_lock);
+}
+
+void
+pm_region_age(uint64_t now)
+{
+    pm_lock_acquire(&pm_region_lock);
+    pm_keep_age(&keep, now);
+    balance();
+    pm_lock_release(&pm_region_lock);
 }
 
 bool
-pm_region_purge(bool aged_only)
+pm_region_purge(void)
 {
-    bool purged = false;
-    pm_lock_acquire(&pm_region_lock);
-    for (unsigned chunk = 0; counts.arenas_dirty != 0 && chunk < committed_chunks; chunk++) {
-        uint64_t bits = dirty_arenas[chunk] & (aged_only ? aged_arenas[chunk] : ~UINT64_C(0));
-        if (bits != 0)
-            purge_chunk(chunk, bits);
-        purged |= bits != 0;
-        aged_arenas[chunk] = dirty_arenas[chunk];
-    }
-    pm_lock_release(&pm_region_lock);
-    return purged;
+    bool any = false;
+    unsigned purged;
+    do {
+        pm_lock_acquire(&pm_region_lock);
+        purged = purge_chunks(true, 0, PURGE_MAX);
+        pm_lock_release(&pm_region_lock);
+        any |= purged != 0;
+    } while (purged != 0);
+    return any;
 }
 
 /* The page map keeps its page: it is one in 4096, and all zero. */
@@ -211,8 +373,12 @@ pm_region_decommit(size_t wanted)
         pm_os_decommit((void *)arenas.start, arenas.end - arenas.start);
         counts.committed_bytes -= PM_POOL_SIZE + (arenas.end - arenas.start);
         counts.arenas_free -= (size_t)__builtin_popcountll(arenas.bits);
-        counts.arenas_dirty -= (size_t)__builtin_popcountll(dirty_arenas[chunk]);
-        free_arenas[chunk] = dirty_arenas[chunk] = aged_arenas[chunk] = 0;
+        size_t dirty = (size_t)__builtin_popcountll(dirty_arenas[chunk]);
+        counts.arenas_dirty -= dirty;
+        pm_keep_count(&keep, 0, dirty * PM_ARENA_POOLS);
+        huge_count -= (unsigned)__builtin_popcount(huge_pages[chunk]);
+        free_arenas[chunk] = dirty_arenas[chunk] = 0;
+        huge_pages[chunk] = broken_pages[chunk] = 0;
         done = true;
     }
     pm_lock_release(&pm_region_lock);

@@ -2,11 +2,15 @@
  *
  * The region: one reserved address range that all pools lie in. It begins with the page map, one byte for each of its
  * 4 KiB pages, that holds the size class of the page's pool (0: no blocks there); behind it lie the arenas. The region
- * becomes usable chunk by chunk, in address order, so that it never takes more than four mappings: the usable part and
- * the rest, of the page map and of the arenas.
+ * becomes usable chunk by chunk, in address order, so that it takes few mappings: the usable part and the rest, of the
+ * page map and of the arenas.
  *
  * Free arenas are bits, one word for each chunk; the lowest free address is taken first. A free arena is dirty as long as
- * the kernel still holds memory for it.
+ * the kernel still holds memory for it; the highest ones are given back first.
+ *
+ * Huge pages: a heap that is large already gets them for the arenas that it takes anew, since it is going to use all of
+ * their memory. A huge page holds eight arenas, a byte of the chunk's word. When part of its memory is given back it is
+ * broken up; when all of its arenas are free the rest goes as well, and it can be a huge page again.
  *
  * Layer 2: uses os.h, lock.h, geometry.h. Everything but the two fields of pm_region and the bytes of the page map is
  * guarded by the region's lock. A byte of the page map is written by whoever holds the lock of the arena's heap.
@@ -51,14 +55,25 @@ pm_region_page(const void *address)
 /* Reserves `size` bytes, or what is sensible when it is 0, or less when there is not so much. */
 void pm_region_init(size_t size);
 
-/* A free arena, 0 when there is none. The page map of all its pages is 0; its memory is zero, or, when `dirty`, what it
- * held before. */
-uintptr_t pm_region_take_arena(bool *dirty);
+/* A free arena; the address is 0 when there is none. The page map of all its pages is 0. */
+struct pm_region_arena {
+    uintptr_t address;
+    bool dirty; /* its memory is what it held before; else zero */
+    bool huge;  /* it may lie in a huge page */
+};
+
+/* `large`: for a heap that is going to use all of the memory of a huge page. */
+struct pm_region_arena pm_region_take_arena(bool large);
 void pm_region_return_arena(uintptr_t arena);
 
-/* Gives the memory of free arenas back to the kernel: of all, or, when `aged_only`, of those that were free and dirty at
- * the call before this one already. True when there was any. */
-bool pm_region_purge(bool aged_only);
+/* Parts of the arena's memory are about to go back to the kernel: the huge page it may lie in is no longer worth one, and
+ * the kernel is not to make one of it again. */
+void pm_region_break_huge_page(uintptr_t arena);
+
+/* A period is over: gives the memory of free arenas back to the kernel that is above the limit now (keep.h). */
+void pm_region_age(uint64_t now);
+/* The same of all; true when there was any. */
+bool pm_region_purge(void);
 
 /* What is left to a program that runs out of memory or of address space: the chunks at the end of the accessible part
  * whose arenas are all free go out of use. Nothing is done, and false returned, when that cannot amount to `wanted`

@@ -29,10 +29,11 @@ add_pools(struct pm_stats *stats, const struct pm_heap *heap)
         to->refills += from->counts.refills;
         to->flushes += from->counts.flushes;
     }
-    for (const struct pm_arena *arena = heap->arenas; arena != NULL; arena = arena->next) {
-        stats->pools_free += (size_t)__builtin_popcountll(arena->free_pools);
-        stats->pools_free_dirty += (size_t)__builtin_popcountll(arena->free_pools & arena->dirty_pools);
-    }
+    for (unsigned list = 0; list < PM_ARENAS_LISTS; list++)
+        for (const struct pm_arena *arena = heap->arenas[list].first; arena != NULL; arena = arena->next) {
+            stats->pools_free += (size_t)__builtin_popcountll(arena->free_pools);
+            stats->pools_free_dirty += (size_t)__builtin_popcountll(arena->free_pools & arena->dirty_pools);
+        }
 }
 
 /* The magazines of other threads move while they are counted. */

@@ -108,10 +108,11 @@ static pthread_barrier_t barrier;
 static void *
 keep_blocks_at_hand(void *unused)
 {
-    void *blocks[64];
-    for (int i = 0; i < 64; i++)
+    enum { COUNT = 1000 }; /* a thread with fewer has hardly any at hand */
+    void *blocks[COUNT];
+    for (int i = 0; i < COUNT; i++)
         blocks[i] = malloc(48);
-    for (int i = 0; i < 64; i++)
+    for (int i = 0; i < COUNT; i++)
         free(blocks[i]);
     pthread_barrier_wait(&barrier);
     pthread_barrier_wait(&barrier);

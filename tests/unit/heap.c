@@ -20,8 +20,7 @@ static struct pm_heap *heap;
 static void
 make_heap(void)
 {
-    heap = pm_heap_create();
-    REQUIRE(heap != NULL, "no heap");
+    heap = busy_heap();
 }
 
 /* malloc and free of a size class, as the fast path does it. */
@@ -115,9 +114,10 @@ Test(heap, refill_takes_a_new_pool_only_for_the_block_it_needs, .init = make_hea
     REQUIRE(heap->classes[CLASS].pools == 1, "%u pools", heap->classes[CLASS].pools);
     pm_heap_return((void *[]){blocks[6], blocks[2], blocks[5]}, 3, PM_FOUND_LATER);
     REQUIRE(take(CLASS) == blocks[2], "not the lowest block");
-    REQUIRE(pm_magazine_count(magazine) == 2, "%u more", pm_magazine_count(magazine));
+    REQUIRE(pm_magazine_count(magazine) == 0, "the first refill takes %u more", pm_magazine_count(magazine));
+    REQUIRE(take(CLASS) == blocks[5] && pm_magazine_count(magazine) == 1, "%u more", pm_magazine_count(magazine));
     REQUIRE(heap->classes[CLASS].pools == 1, "%u pools", heap->classes[CLASS].pools);
-    REQUIRE(take(CLASS) == blocks[5] && take(CLASS) == blocks[6], "not the next ones");
+    REQUIRE(take(CLASS) == blocks[6], "not the next one");
     REQUIRE(take(CLASS) != NULL && heap->classes[CLASS].pools == 2, "%u pools", heap->classes[CLASS].pools);
     pm_heap_verify(heap);
 }
@@ -152,28 +152,114 @@ Test(heap, flush_returns_the_oldest_half, .init = make_heap)
     pm_heap_verify(heap);
 }
 
-/* Every magazine gets its first and its full capacity: the slots are enough, and no two magazines share one. */
-Test(heap, magazines_grow_twice_and_keep_what_they_hold, .init = make_heap)
+/* ---- Growing ---- */
+
+enum { DOUBLED = PM_MAGAZINE_MAX << PM_MAGAZINE_DOUBLINGS };
+
+static char entries[PM_MAGAZINE_COUNT][DOUBLED];
+
+/* Puts entries on the magazine until there are `count`. */
+static void
+fill(unsigned number, unsigned count)
 {
-    static char entries[PM_MAGAZINE_COUNT][PM_MAGAZINE_MAX];
+    for (unsigned i = pm_magazine_count(&heap->magazines[number]); i < count; i++)
+        give(number, &entries[number][i]); /* makes room and looks at no block */
+    REQUIRE(pm_magazine_count(&heap->magazines[number]) == count, "magazine %u: %u entries", number,
+            pm_magazine_count(&heap->magazines[number]));
+}
+
+static void
+fill_and_grow(unsigned number)
+{
+    const struct pm_magazine *magazine = &heap->magazines[number];
+    unsigned full = pm_magazine_capacity(number), small = full < PM_MAGAZINE_FIRST ? full : PM_MAGAZINE_FIRST;
+    for (unsigned i = 1; i <= full; i++) {
+        fill(number, i);
+        REQUIRE(magazine->capacity == (i <= small ? small : full), "magazine %u: %u for %u", number,
+                magazine->capacity, i);
+    }
+    for (unsigned doublings = 1; doublings <= PM_MAGAZINE_DOUBLINGS + 2; doublings++) {
+        unsigned most = doublings < PM_MAGAZINE_DOUBLINGS ? doublings : PM_MAGAZINE_DOUBLINGS;
+        pm_heap_missed(heap, number);
+        REQUIRE(magazine->capacity == full << most && !magazine->turned, "magazine %u: %u", number,
+                magazine->capacity);
+        fill(number, full << most);
+    }
+}
+
+/* Every magazine gets each of its capacities: the slots are enough, and no two magazines share one. */
+Test(heap, magazines_grow_and_keep_what_they_hold, .init = make_heap)
+{
     for (unsigned number = 1; number < PM_MAGAZINE_COUNT; number++)
-        for (unsigned i = 0; i < pm_magazine_capacity(number); i++) {
-            struct pm_magazine *magazine = &heap->magazines[number];
-            if (!pm_magazine_push(magazine, &entries[number][i]))
-                pm_heap_flush(heap, number, &entries[number][i]); /* makes room and looks at no block */
-            unsigned full = pm_magazine_capacity(number), small = full < 16 ? full : 16;
-            REQUIRE(magazine->capacity == (i < 16 ? small : full), "magazine %u: %u", number, magazine->capacity);
-        }
-    REQUIRE(heap->slots_used == heap->slots_count, "%u of %u slots", heap->slots_used, heap->slots_count);
-    REQUIRE(heap->slots_used <= heap->slots_count, "%u of %u slots", heap->slots_used, heap->slots_count);
+        fill_and_grow(number);
+    REQUIRE(heap->first_slots_used <= PM_FIRST_SLOTS && heap->slots_used <= heap->slots_count, "%u, %u of %u slots",
+            heap->first_slots_used, heap->slots_used, heap->slots_count);
+    REQUIRE(heap->first_slots_used + heap->slots_used == heap->slots_count, "%u and %u slots of %u",
+            heap->first_slots_used, heap->slots_used, heap->slots_count);
     for (unsigned number = 1; number < PM_MAGAZINE_COUNT; number++) {
         struct pm_magazine *magazine = &heap->magazines[number];
         REQUIRE(pm_magazine_base(magazine)[-1] == NULL && magazine->top == magazine->limit, "%u", number);
-        for (unsigned i = pm_magazine_capacity(number); i-- > 0;)
+        for (unsigned i = pm_magazine_capacity(number) << PM_MAGAZINE_DOUBLINGS; i-- > 0;)
             REQUIRE(pm_magazine_pop(magazine) == &entries[number][i], "magazine %u: entry %u", number, i);
         REQUIRE(pm_magazine_pop(magazine) == NULL, "magazine %u is not empty", number);
     }
 }
+
+/* A program that takes so many blocks of the class, and frees them, again and again. */
+static void
+swing(unsigned class, unsigned count, int times)
+{
+    static void *blocks[4 * DOUBLED];
+    while (times-- > 0) {
+        for (unsigned i = 0; i < count; i++)
+            REQUIRE((blocks[i] = take(class)) != NULL, "no block");
+        for (unsigned i = 0; i < count; i++)
+            give(class, blocks[i]);
+    }
+}
+
+/* With each turn it doubles, and it stops at four times its size. */
+Test(heap, magazines_that_turn_grow, .init = make_heap)
+{
+    for (unsigned class = 1; class <= PM_CLASS_LAST; class++) {
+        const struct pm_magazine *magazine = &heap->magazines[class];
+        unsigned full = pm_magazine_capacity(class), grown = 0;
+        for (int turn = 0; turn < 12; turn++) {
+            unsigned before = magazine->capacity;
+            swing(class, 3 * full << PM_MAGAZINE_DOUBLINGS, 1);
+            REQUIRE(magazine->turned, "class %u has not turned", class);
+            REQUIRE(before < full || magazine->capacity == before || magazine->capacity == 2 * before,
+                    "class %u: %u after %u", class, magazine->capacity, before);
+            grown += before >= full && magazine->capacity != before;
+        }
+        REQUIRE(magazine->capacity == full << PM_MAGAZINE_DOUBLINGS && grown == PM_MAGAZINE_DOUBLINGS,
+                "class %u: %u entries instead of %u", class, magazine->capacity, full << PM_MAGAZINE_DOUBLINGS);
+    }
+    pm_heap_verify(heap);
+}
+
+/* What goes to and fro within the magazine, or one way only, needs no larger one. */
+Test(heap, magazines_that_do_not_turn_keep_their_size, .init = make_heap)
+{
+    for (unsigned class = 1; class <= PM_CLASS_LAST; class++) {
+        const struct pm_magazine *magazine = &heap->magazines[class];
+        unsigned full = pm_magazine_capacity(class);
+        swing(class, full / 2, 50);
+        REQUIRE(magazine->capacity == full, "class %u: %u", class, magazine->capacity);
+        for (unsigned i = 0; i < 3 * full; i++)
+            take(class);
+        REQUIRE(magazine->capacity == full, "class %u: %u by taking only", class, magazine->capacity);
+        for (unsigned i = 0; i < 3 * full; i++)
+            give(class, pm_heap_take_one(heap, class));
+        REQUIRE(magazine->capacity == full && magazine->turned, "class %u: %u by giving only", class,
+                magazine->capacity);
+        pm_heap_flush_all(heap);
+        REQUIRE(!magazine->turned, "class %u: has turned before it was emptied", class);
+    }
+    pm_heap_verify(heap);
+}
+
+/* ---- Emptying ---- */
 
 Test(heap, flush_all_empties_every_magazine, .init = make_heap)
 {
@@ -189,6 +275,55 @@ Test(heap, flush_all_empties_every_magazine, .init = make_heap)
     pm_heap_verify(heap);
     pm_region_counts(&counts);
     REQUIRE(counts.arenas == 0, "%zu arenas", counts.arenas);
+}
+
+/* Makes the magazine as large as it gets, and fills it with blocks of the class. */
+static void
+fill_large(unsigned class)
+{
+    swing(class, 3 * pm_magazine_capacity(class) << PM_MAGAZINE_DOUBLINGS, 6);
+    while (pm_magazine_count(&heap->magazines[class]) < pm_magazine_capacity(class) << PM_MAGAZINE_DOUBLINGS)
+        give(class, pm_heap_take_one(heap, class));
+}
+
+/* They hold more than a batch. */
+Test(heap, flush_all_empties_large_magazines, .init = make_heap)
+{
+    struct pm_region_counts counts;
+    for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
+        fill_large(class);
+    REQUIRE(pm_magazine_count(&heap->magazines[1]) > 2 * PM_BATCH_MAX, "%u entries",
+            pm_magazine_count(&heap->magazines[1]));
+    REQUIRE(pm_heap_flush_all(heap) && !pm_heap_flush_all(heap), "not at once");
+    for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
+        REQUIRE(pm_magazine_count(&heap->magazines[class]) == 0 && heap->classes[class].pools == 0, "class %u", class);
+    require_lists(heap);
+    pm_region_counts(&counts);
+    REQUIRE(counts.arenas == 0, "%zu arenas", counts.arenas);
+}
+
+/* Magazines are small again, for good; runs are given up; and all of it still works. */
+Test(heap, shrink, .init = make_heap)
+{
+    for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
+        fill_large(class);
+    for (unsigned i = 0; i < 200; i++)
+        pm_heap_take_one(heap, PM_CLASS_LAST);
+    while (heap->classes[PM_CLASS_LAST].run_count == 0)
+        pm_heap_take_one(heap, PM_CLASS_LAST);
+    REQUIRE(pm_heap_shrink(heap) && !pm_heap_shrink(heap), "not at once");
+    for (unsigned class = 1; class <= PM_CLASS_LAST; class++) {
+        const struct pm_magazine *magazine = &heap->magazines[class];
+        unsigned full = pm_magazine_capacity(class);
+        REQUIRE(magazine->capacity == full && pm_magazine_count(magazine) == 0, "class %u: %u of %u", class,
+                pm_magazine_count(magazine), magazine->capacity);
+        REQUIRE(heap->classes[class].run_count == 0, "class %u has a run", class);
+        swing(class, 3 * full << PM_MAGAZINE_DOUBLINGS, 4);
+        REQUIRE(magazine->capacity == full, "class %u: %u after it was made small", class, magazine->capacity);
+    }
+    require_lists(heap);
+    pm_heap_missed(heap, PM_MAGAZINE_COUNT - 1);
+    REQUIRE(heap->magazines[PM_MAGAZINE_COUNT - 1].capacity <= pm_magazine_capacity(PM_MAGAZINE_COUNT - 1), "grown");
 }
 
 /* ---- The checking mode ---- */
@@ -207,7 +342,7 @@ Test(heap, checking_means_no_magazines)
     make_heap();
     char *first = pm_heap_refill(heap, 4), *second = pm_heap_refill(heap, 4);
     REQUIRE(second == first + 32, "not neighbours");
-    REQUIRE(heap->magazines[4].capacity == 0 && heap->slots_used == 0, "a magazine");
+    REQUIRE(heap->magazines[4].capacity == 0 && heap->first_slots_used + heap->slots_used == 0, "a magazine");
     pm_heap_flush(heap, 4, first);
     REQUIRE(pm_pool_check(first) == PM_FAULT_FREE, "the block waits somewhere");
     REQUIRE(pm_heap_refill(heap, 4) == first, "not the lowest free block");
@@ -218,7 +353,7 @@ Test(heap, checking_means_no_magazines)
 
 /* ---- Blocks of the system allocator ---- */
 
-static void *given_back[PM_MAGAZINE_MAX];
+static void *given_back[DOUBLED];
 static unsigned given_back_count;
 
 static void
@@ -247,4 +382,30 @@ Test(heap, system_blocks_leave_oldest_first, .init = make_heap)
     given_back_count = 0;
     pm_heap_flush(heap, PM_MAGAZINE_COUNT - 1, &blocks[50]);
     REQUIRE(given_back_count == 1 && given_back[0] == &blocks[50], "a magazine in checking mode");
+}
+
+/* Whoever finds one empty that was flushed before says so; of a large one a batch leaves at a time, and at last all. */
+Test(heap, system_magazines_that_turn_grow, .init = make_heap)
+{
+    enum { NUMBER = PM_CLASS_LAST + 1 };
+    static char blocks[DOUBLED + 1];
+    struct pm_magazine *magazine = &heap->magazines[NUMBER];
+    unsigned full = pm_magazine_capacity(NUMBER), next = 0;
+    pm_system.free = note_free;
+    for (unsigned doublings = 1; doublings <= PM_MAGAZINE_DOUBLINGS; doublings++) {
+        while (!magazine->turned)
+            give(NUMBER, &blocks[next++ % DOUBLED]);
+        while (pm_magazine_pop(magazine) != NULL) {
+        }
+        pm_heap_missed(heap, NUMBER);
+        REQUIRE(magazine->capacity == full << doublings && !magazine->turned, "%u entries", magazine->capacity);
+        given_back_count = 0;
+    }
+    for (unsigned i = 0; i < magazine->capacity; i++)
+        give(NUMBER, &blocks[i]);
+    REQUIRE(given_back_count == 0 && magazine->top == magazine->limit, "not so many");
+    unsigned count = magazine->capacity;
+    REQUIRE(pm_heap_flush_all(heap) && given_back_count == count, "%u of %u were given back", given_back_count, count);
+    for (unsigned i = 0; i < count; i++)
+        REQUIRE(given_back[i] == &blocks[i], "not block %u", i);
 }

@@ -20,8 +20,7 @@ static void *blocks[MOST];
 static void
 make_heap(void)
 {
-    heap = pm_heap_create();
-    REQUIRE(heap != NULL, "no heap");
+    heap = busy_heap();
 }
 
 /* A region of 63 arenas. */
@@ -95,7 +94,7 @@ Test(heap_arenas, runs_are_neighbours_and_grow, .init = make_heap)
             longest = length > longest ? length : longest;
         }
     REQUIRE(longest == 16, "with 400 pools the longest run has %u", longest);
-    pm_heap_verify(heap);
+    require_lists(heap);
 }
 
 /* However long the runs are, an arena is used to its last pool, and then no longer on the list. */
@@ -107,9 +106,9 @@ Test(heap_arenas, runs_use_an_arena_up, .init = make_heap)
             REQUIRE(arenas_taken() == arenas, "%zu arenas for %u full ones and %u pools", arenas_taken(), arenas - 1,
                     pool + 1);
             unsigned others = 63 - 1 - pool - heap->classes[EIGHT].run_count;
-            REQUIRE((heap->arenas == NULL) == (others == 0), "%u free pools", others);
+            REQUIRE(has_arenas(heap) == (others != 0), "%u free pools", others);
         }
-    pm_heap_verify(heap);
+    require_lists(heap);
 }
 
 /* A program that moves over a pool's edge again and again gets the same page each time. */
@@ -125,7 +124,7 @@ Test(heap_arenas, the_last_pool_returns_to_its_run, .init = make_heap)
                     "%u pools, a run of %u", heap->classes[EIGHT].pools, heap->classes[EIGHT].run_count);
             REQUIRE(pm_heap_take_one(heap, EIGHT) == edge, "another pool");
         }
-        pm_heap_verify(heap);
+        require_lists(heap);
         for (unsigned i = 1; i < 8; i++)
             pm_heap_take_one(heap, EIGHT);
     }
@@ -150,13 +149,13 @@ Test(heap_arenas, the_pool_that_waited_longest_serves_first, .init = make_heap)
 static void
 require_nothing_left(void)
 {
-    REQUIRE(arenas_taken() == 0 && heap->arenas == NULL, "%zu arenas", arenas_taken());
+    REQUIRE(arenas_taken() == 0 && !has_arenas(heap), "%zu arenas", arenas_taken());
     for (unsigned class = 1; class <= PM_CLASS_LAST; class++) {
         const struct pm_class_pools *pools = &heap->classes[class];
         REQUIRE(pools->pools == 0 && pools->run_count == 0 && pools->free_blocks == 0 && pools->first == NULL,
                 "class %u: %u pools, a run of %u", class, pools->pools, pools->run_count);
     }
-    pm_heap_verify(heap);
+    require_lists(heap);
 }
 
 /* Ten pools of every class, and the blocks returned in an order that leaves each pool with a block for long. */
@@ -208,7 +207,7 @@ Test(heap_arenas, wide_maps_come_and_go_with_class_1, .init = make_heap)
                 arena->wide_pools, arena->assigned);
         REQUIRE(__builtin_popcountll(arena->free_pools) == 62, "%llx", (unsigned long long)arena->free_pools);
         REQUIRE(heap->classes[PM_CLASS_WIDE].run_count == 0, "a run without maps");
-        pm_heap_verify(heap);
+        require_lists(heap);
     }
     give_one(anchor);
     require_nothing_left();
@@ -220,11 +219,12 @@ Test(heap_arenas, class_1_needs_two_pools_of_an_arena, .init = make_heap)
     for (unsigned i = 0; i < 62; i++)
         take_pool(EIGHT, blocks + 8 * i);
     pm_heap_drop_runs(heap);
-    struct pm_arena *arena = heap->arenas;
-    REQUIRE(__builtin_popcountll(arena->free_pools) == 1, "%llx", (unsigned long long)arena->free_pools);
+    struct pm_arena *arena = heap->arenas[PM_ARENAS_CLEAN].first;
+    REQUIRE(arena != NULL && __builtin_popcountll(arena->free_pools) == 1, "%llx",
+            (unsigned long long)arena->free_pools);
     char *wide = pm_heap_take_one(heap, PM_CLASS_WIDE);
     REQUIRE(wide != NULL && pm_arena_at(wide) != arena && arena->wide_maps == 0, "served from an arena without room");
-    pm_heap_verify(heap);
+    require_lists(heap);
 }
 
 /* ---- Nothing left ---- */
@@ -232,8 +232,7 @@ Test(heap_arenas, class_1_needs_two_pools_of_an_arena, .init = make_heap)
 static void
 take_all_arenas_of_the_region(void)
 {
-    bool dirty;
-    while (pm_region_take_arena(&dirty) != 0) {
+    while (pm_region_take_arena(false).address != 0) {
     }
 }
 
@@ -247,7 +246,7 @@ Test(heap_arenas, unused_runs_are_taken_over, .init = make_heap_in_small_region)
     REQUIRE(count == 63 * 63 * 8, "%zu blocks of 63 arenas with 63 pools", count);
     REQUIRE(heap->classes[EIGHT].run_count == 0 && heap->classes[EIGHT].pools == pools, "the run is still there");
     REQUIRE(pm_heap_take_one(heap, EIGHT) == NULL && pm_heap_take_one(heap, 1) == NULL, "something was left");
-    pm_heap_verify(heap);
+    require_lists(heap);
     for (size_t i = 0; i < count; i++)
         memset(blocks[i], (int)i, 504);
     for (size_t i = 0; i < count; i++)
@@ -262,16 +261,16 @@ Test(heap_arenas, class_1_takes_over_no_run, .init = make_heap_in_small_region)
     take_pools_until_some_are_reserved(EIGHT, blocks);
     unsigned left = heap->classes[EIGHT].run_count;
     take_all_arenas_of_the_region();
-    while (heap->arenas != NULL || heap->classes[EIGHT_TOO].run_count != 0)
+    while (has_arenas(heap) || heap->classes[EIGHT_TOO].run_count != 0)
         take_pool(EIGHT_TOO, blocks);
     REQUIRE(pm_heap_take_one(heap, PM_CLASS_WIDE) == NULL && pm_heap_refill(heap, PM_CLASS_WIDE) == NULL, "class 1");
     REQUIRE(heap->classes[EIGHT].run_count == left, "%u of %u reserved", heap->classes[EIGHT].run_count, left);
     char *block = pm_heap_take_one(heap, 5);
     REQUIRE(block != NULL && heap->classes[EIGHT].run_count == 0 && heap->classes[5].run_count == left - 1,
             "not taken over: %u", heap->classes[5].run_count);
-    pm_heap_verify(heap);
+    require_lists(heap);
     give_one(block);
     REQUIRE(heap->classes[5].run_count == left && pm_heap_take_one(heap, 5) == block, "a run of %u",
             heap->classes[5].run_count);
-    pm_heap_verify(heap);
+    require_lists(heap);
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * heap.h: purging a heap. Its runs are given up and the memory of its free pools goes back to the kernel, that of pools
- * with blocks in use does not.
+ * heap.h: purging a heap. Its runs are given up and the memory of its free pools goes back to the kernel, whatever the
+ * limits say, that of pools with blocks in use does not.
  */
 #include "heap.h"
 
+#include "options.h"
 #include "region.h"
 #include "support/check.h"
 #include "unit.h"
@@ -20,8 +21,8 @@ static void *blocks[MOST];
 static void
 make_heap(void)
 {
-    heap = pm_heap_create();
-    REQUIRE(heap != NULL, "no heap");
+    pm_options.purge = PM_PURGE_NEVER;
+    heap = busy_heap();
 }
 
 static void
@@ -45,20 +46,23 @@ Test(heap_purge, gives_up_runs_and_memory, .init = make_heap)
     for (unsigned i = 0; i < 20 * 8; i++)
         if (i / 8 % 3 != 0)
             give_one(blocks[i]);
-    struct pm_arena *arena = heap->arenas;
+    struct pm_arena *arena = pm_arena_at(blocks[0]);
+    REQUIRE(heap->arenas[PM_ARENAS_DIRTY].first == arena, "not on the list of dirty arenas");
     pm_heap_drop_runs(heap);
+    require_lists(heap);
     REQUIRE(heap->classes[EIGHT].run_count == 0, "a run of %u", heap->classes[EIGHT].run_count);
     REQUIRE(__builtin_popcountll(arena->free_pools) == 63 - 7, "%llx", (unsigned long long)arena->free_pools);
-    REQUIRE(!pm_heap_purge(heap, true), "purged what is not aged");
+    REQUIRE(heap->keep.dirty == 13, "%zu dirty pools", heap->keep.dirty);
     REQUIRE(resident_pages(arena, PM_ARENA_SIZE) == 21, "%zu pages", resident_pages(arena, PM_ARENA_SIZE));
-    REQUIRE(pm_heap_purge(heap, true), "no memory was given back");
+    REQUIRE(pm_heap_purge(heap), "no memory was given back");
     REQUIRE(resident_pages(arena, PM_ARENA_SIZE) == 8, "%zu pages", resident_pages(arena, PM_ARENA_SIZE));
+    REQUIRE(heap->keep.dirty == 0 && heap->arenas[PM_ARENAS_CLEAN].first == arena, "not on the list of clean arenas");
     for (unsigned i = 0; i < 20 * 8; i++)
         REQUIRE(i / 8 % 3 != 0 || *(char *)blocks[i] == 7, "block %u lost its contents", i);
-    REQUIRE(!pm_heap_purge(heap, false), "purged twice");
+    REQUIRE(!pm_heap_purge(heap), "purged twice");
     take(8);
     give_one(blocks[0]);
-    pm_heap_verify(heap);
+    require_lists(heap);
 }
 
 /* In every arena with free pools, and also what is reserved. */
@@ -68,16 +72,33 @@ Test(heap_purge, of_several_arenas, .init = make_heap)
     for (size_t i = 0; i < 63 * 3 * 8; i++)
         if (i % (63 * 8) != 0)
             give_one(blocks[i]);
-    REQUIRE(pm_heap_purge(heap, false), "nothing was purged");
+    REQUIRE(pm_heap_purge(heap), "nothing was purged");
     for (size_t i = 0; i < 3; i++) {
         const struct pm_arena *arena = pm_arena_at(blocks[i * 63 * 8]);
         REQUIRE(resident_pages(arena, PM_ARENA_SIZE) == 2, "%zu pages", resident_pages(arena, PM_ARENA_SIZE));
         REQUIRE(__builtin_popcountll(arena->free_pools) == 62, "%llx", (unsigned long long)arena->free_pools);
     }
-    REQUIRE(heap->classes[EIGHT].run_count == 0 && !pm_heap_purge(heap, false), "there was more");
-    for (size_t i = 0; i < 3; i++) {
-        pm_arena_at(blocks[i * 63 * 8])->dirty_pools |= pm_arena_bit(40);
-        REQUIRE(pm_heap_purge(heap, false), "one pool in arena %zu is not worth mentioning", i);
-    }
-    pm_heap_verify(heap);
+    REQUIRE(heap->classes[EIGHT].run_count == 0 && !pm_heap_purge(heap), "there was more");
+    require_lists(heap);
+    /* One pool in one arena is worth it, when it is asked for. */
+    void *one_more[8];
+    for (unsigned i = 0; i < 8; i++)
+        one_more[i] = pm_heap_take_one(heap, EIGHT - 1);
+    memset(one_more[0], 7, 500);
+    for (unsigned i = 0; i < 8; i++)
+        give_one(one_more[i]);
+    REQUIRE(page_is_resident(one_more[0]) && pm_heap_purge(heap) && !page_is_resident(one_more[0]), "one pool stays");
+    require_lists(heap);
+}
+
+/* What was asked for says nothing of what the program needs. */
+Test(heap_purge, teaches_nothing, .init = make_heap)
+{
+    pm_options.purge = PM_PURGE_BALANCED;
+    take(20 * 8);
+    for (unsigned i = 8; i < 20 * 8; i++)
+        give_one(blocks[i]);
+    REQUIRE(pm_heap_purge(heap), "nothing was purged");
+    take(20 * 8);
+    REQUIRE(heap->keep.learned == 0 && heap->keep.given == 0, "learned %zu", heap->keep.learned);
 }

@@ -25,7 +25,7 @@ static void
 make_heaps(void)
 {
     for (int i = 0; i < HEAPS; i++) {
-        heaps[i] = i == 0 ? pm_process_heap() : pm_heap_create();
+        heaps[i] = i == 0 ? pm_process_heap() : busy_heap();
         REQUIRE(heaps[i] != NULL, "no heap");
         for (int k = 0; k < EACH; k++)
             blocks[i * EACH + k] = pm_heap_take_one(heaps[i], CLASS);
@@ -62,7 +62,7 @@ Test(heap_return, a_batch_of_several_owners, .init = make_heaps)
     pm_heap_return(blocks, HEAPS * EACH, PM_FOUND_LATER);
     for (int i = 0; i < HEAPS; i++) {
         require_counts(i, EACH, i == 0 ? 0 : EACH, 1);
-        REQUIRE(heaps[i]->classes[CLASS].pools == 0 && heaps[i]->arenas == NULL, "heap %d keeps pools", i);
+        REQUIRE(heaps[i]->classes[CLASS].pools == 0 && !has_arenas(heaps[i]), "heap %d keeps pools", i);
         pm_heap_verify(heaps[i]);
     }
     pm_region_counts(&counts);
@@ -98,7 +98,7 @@ Test(heap_return, a_flush_brings_each_block_to_its_owner, .init = make_heaps)
         const struct pm_class_counts *counts = &heaps[i]->classes[CLASS].counts;
         REQUIRE(counts->flushed == EACH && counts->flushed_remote == (i == 0 ? 0 : EACH), "heap %d: %zu, %zu", i,
                 (size_t)counts->flushed, (size_t)counts->flushed_remote);
-        REQUIRE(heaps[i]->arenas == NULL, "heap %d keeps an arena", i);
+        REQUIRE(!has_arenas(heaps[i]), "heap %d keeps an arena", i);
         pm_heap_verify(heaps[i]);
     }
 }

@@ -20,7 +20,7 @@ static void
 make_heap(void)
 {
     void *blocks[3 * PER_POOL];
-    heap = pm_heap_create();
+    heap = busy_heap();
     class = &heap->classes[CLASS];
     for (int i = 0; i < 3 * PER_POOL; i++)
         blocks[i] = pm_heap_take_one(heap, CLASS);
@@ -89,26 +89,68 @@ Test(heap_verify, a_pool_that_is_not_on_the_list, .init = make_heap)
     require_bug(verify, NULL, "a class's count of free blocks is not that of its pools");
 }
 
+/* The arena of the heap: three pools are used, the others were never. */
+static struct pm_arena *
+clean_arena(void)
+{
+    REQUIRE(heap->arenas[PM_ARENAS_CLEAN].first != NULL, "no arena");
+    return heap->arenas[PM_ARENAS_CLEAN].first;
+}
+
 Test(heap_verify, another_heap_s_arena, .init = make_heap)
 {
-    heap->arenas->heap = &pm_heap_none;
-    require_bug(verify, NULL, "an arena on the heap's list has no free pool, or another heap");
+    clean_arena()->heap = &pm_heap_none;
+    require_bug(verify, NULL, "an arena on a heap's list has no free pool, or another heap or list");
 }
 
 Test(heap_verify, an_arena_without_free_pools, .init = make_heap)
 {
-    heap->arenas->free_pools = 0;
-    require_bug(verify, NULL, "an arena on the heap's list has no free pool, or another heap");
+    clean_arena()->free_pools = 0;
+    require_bug(verify, NULL, "an arena on a heap's list has no free pool, or another heap or list");
 }
 
 Test(heap_verify, the_descriptors_pool_is_free, .init = make_heap)
 {
-    heap->arenas->free_pools |= 1;
-    require_bug(verify, NULL, "an arena on the heap's list has no free pool, or another heap");
+    clean_arena()->free_pools |= 1;
+    require_bug(verify, NULL, "an arena on a heap's list has no free pool, or another heap or list");
 }
 
 Test(heap_verify, a_pool_is_both_free_and_assigned, .init = make_heap)
 {
-    heap->arenas->free_pools = PM_ARENA_ALL_POOLS;
+    clean_arena()->free_pools = PM_ARENA_ALL_POOLS;
     require_bug(verify, NULL, "an arena has more pools than it can");
+}
+
+Test(heap_verify, an_arena_of_another_list, .init = make_heap)
+{
+    clean_arena()->list = PM_ARENAS_NO_LIST;
+    require_bug(verify, NULL, "an arena on a heap's list has no free pool, or another heap or list");
+}
+
+static const char purgeable_wrong[] = "an arena's pools can be purged, or not, against what is known of them";
+
+Test(heap_verify, a_dirty_pool_that_nobody_knows_of, .init = make_heap)
+{
+    clean_arena()->dirty_pools |= pm_arena_bit(60);
+    require_bug(verify, NULL, purgeable_wrong);
+}
+
+Test(heap_verify, an_arena_whose_count_is_wrong, .init = make_heap)
+{
+    clean_arena()->purgeable = 1;
+    require_bug(verify, NULL, purgeable_wrong);
+}
+
+/* It says itself that it is on the clean list, and is; it belongs on the dirty one. */
+Test(heap_verify, a_dirty_arena_on_the_clean_list, .init = make_heap)
+{
+    clean_arena()->dirty_pools |= pm_arena_bit(60);
+    clean_arena()->purgeable = 1;
+    require_bug(verify, NULL, purgeable_wrong);
+}
+
+Test(heap_verify, a_wrong_count_of_dirty_pools, .init = make_heap)
+{
+    heap->keep.dirty++;
+    require_bug(verify, NULL, "a heap's count of pools that can be purged is not that of its arenas");
 }

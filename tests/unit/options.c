@@ -36,6 +36,7 @@ require_defaults(const char *variable)
     REQUIRE(pm_options.check == 0, "%s: check %zu", variable, pm_options.check);
     REQUIRE(pm_options.region == 0, "%s: region %zu", variable, pm_options.region);
     REQUIRE(pm_options.purge == PM_PURGE_BALANCED, "%s: purge %zu", variable, pm_options.purge);
+    REQUIRE(pm_options.huge_pages == 1, "%s: huge pages %zu", variable, pm_options.huge_pages);
     REQUIRE(pm_options.stats == 0, "%s: stats %zu", variable, pm_options.stats);
     REQUIRE(pm_options.stats_file[0] == '\0', "%s: file %s", variable, pm_options.stats_file);
 }
@@ -80,7 +81,8 @@ Test(options, choices_take_their_two_values)
         {"POOLMALLOC_ALIGNMENT=8", &pm_options.alignment, 8}, {"POOLMALLOC_ALIGNMENT=16", &pm_options.alignment, 16},
         {"POOLMALLOC_CHECK=1", &pm_options.check, 1},         {"POOLMALLOC_CHECK=0", &pm_options.check, 0},
         {"POOLMALLOC_STATS=1", &pm_options.stats, 1},         {"POOLMALLOC_STATS=0", &pm_options.stats, 0},
-        {"POOLMALLOC_STATS=001", &pm_options.stats, 1},
+        {"POOLMALLOC_STATS=001", &pm_options.stats, 1},       {"POOLMALLOC_HUGE_PAGES=0", &pm_options.huge_pages, 0},
+        {"POOLMALLOC_HUGE_PAGES=1", &pm_options.huge_pages, 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         read_one(cases[i].variable);
@@ -108,6 +110,8 @@ Test(options, choices_refuse_everything_else)
         require_refused(variable, TAKES("CHECK", "0 or 1"));
         snprintf(variable, sizeof variable, "POOLMALLOC_STATS=%s", checks[i]);
         require_refused(variable, TAKES("STATS", "0 or 1"));
+        snprintf(variable, sizeof variable, "POOLMALLOC_HUGE_PAGES=%s", checks[i]);
+        require_refused(variable, TAKES("HUGE_PAGES", "0 or 1"));
         snprintf(variable, sizeof variable, "POOLMALLOC_HELP=%s", checks[i]);
         require_refused(variable, TAKES("HELP", "0 or 1"));
     }
@@ -190,7 +194,8 @@ Test(options, paths_up_to_their_length)
 
 Test(options, an_empty_value_is_the_default)
 {
-    static const char *const names[] = {"ALIGNMENT", "CHECK", "REGION", "PURGE", "STATS", "STATS_FILE", "HELP"};
+    static const char *const names[] = {"ALIGNMENT", "CHECK", "REGION", "PURGE", "HUGE_PAGES", "STATS",
+                                        "STATS_FILE", "HELP"};
     char variable[64];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         snprintf(variable, sizeof variable, "POOLMALLOC_%s=", names[i]);
@@ -227,7 +232,7 @@ Test(options, several_variables_one_line_for_each_mistake)
 Test(options, help_prints_the_table)
 {
     char *environment[] = {"POOLMALLOC_HELP=1", "POOLMALLOC_ALIGNMENT=8", "POOLMALLOC_STATS_FILE=/tmp/out",
-                           "POOLMALLOC_REGION=16M", "POOLMALLOC_PURGE=never", NULL};
+                           "POOLMALLOC_REGION=16M", "POOLMALLOC_PURGE=never", "POOLMALLOC_HUGE_PAGES=0", NULL};
     capture_stderr(read_environment, environment, written);
     require_written(
         "help",
@@ -237,8 +242,9 @@ Test(options, help_prints_the_table)
         "  POOLMALLOC_CHECK       0 (0)  1: no magazines, so every wrong free is recognised at once; slow\n"
         "  POOLMALLOC_REGION      16777216 (0)  address space to reserve for the pools, e.g. 64G; 0: 4 times "
         "the memory, 64G at least\n"
-        "  POOLMALLOC_PURGE       never (balanced)  when memory that stays free goes back to the kernel: after "
-        "10 ms, 100 ms, or when trimmed\n"
+        "  POOLMALLOC_PURGE       never (balanced)  free pages go back to the kernel: all, but what was needed "
+        "again lately, or when trimmed\n"
+        "  POOLMALLOC_HUGE_PAGES  0 (1)  0: the pools never ask for huge pages; 1: those of large programs do\n"
         "  POOLMALLOC_STATS       0 (0)  1: print statistics on stderr when the program exits\n"
         "  POOLMALLOC_STATS_FILE  /tmp/out (none)  print them to this file instead; %p in the name is the process "
         "number\n"

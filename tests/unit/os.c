@@ -84,6 +84,37 @@ Test(os, discard_narrows_to_pages)
     REQUIRE(address[5 * page] == MARK && address[6 * page] == MARK, "a part of a page took the page");
 }
 
+Test(os, huge_pages_only_where_they_are_asked_for)
+{
+    char *address = pm_os_reserve(4 * PM_REGION_ALIGNMENT, PM_REGION_ALIGNMENT);
+    char *second = address + PM_REGION_ALIGNMENT;
+    REQUIRE(pm_os_commit(address, 4 * PM_REGION_ALIGNMENT), "no memory");
+    REQUIRE(mapping_has_flag(address, "nh") && !mapping_has_flag(address, "hg"), "huge without being asked");
+    pm_os_use_huge_pages(second, PM_REGION_ALIGNMENT, true);
+    REQUIRE(mapping_has_flag(second, "hg") && !mapping_has_flag(second, "nh"), "not asked for");
+    REQUIRE(mapping_has_flag(second - 1, "nh") && mapping_has_flag(second + PM_REGION_ALIGNMENT, "nh"), "neighbours");
+    pm_os_use_huge_pages(second, PM_REGION_ALIGNMENT, false);
+    REQUIRE(mapping_has_flag(second, "nh") && !mapping_has_flag(second, "hg"), "still asked for");
+}
+
+/* Nothing is left of what was there; the mapping has the flags of its neighbours, so that it is none of its own. */
+Test(os, renew_makes_the_pages_as_new)
+{
+    char *address = pm_os_reserve(3 * PM_REGION_ALIGNMENT, PM_REGION_ALIGNMENT);
+    char *second = address + PM_REGION_ALIGNMENT;
+    REQUIRE(pm_os_commit(address, 3 * PM_REGION_ALIGNMENT), "no memory");
+    memset(address, MARK, 3 * PM_REGION_ALIGNMENT);
+    pm_os_use_huge_pages(second, PM_REGION_ALIGNMENT, true);
+    pm_os_renew(second, PM_REGION_ALIGNMENT);
+    require_protection(second, "rw-p");
+    REQUIRE(mapping_has_flag(second, "nh") && mapping_has_flag(address, "nh"), "not as the others are");
+    REQUIRE(resident_pages(second, PM_REGION_ALIGNMENT) == 0, "%zu pages", resident_pages(second, PM_REGION_ALIGNMENT));
+    REQUIRE(second[0] == 0 && second[PM_REGION_ALIGNMENT - 1] == 0, "old contents");
+    REQUIRE(second[-1] == MARK && second[PM_REGION_ALIGNMENT] == MARK, "the neighbours");
+    pm_os_use_huge_pages(second, PM_REGION_ALIGNMENT, true);
+    REQUIRE(mapping_has_flag(second, "hg"), "no huge pages afterwards");
+}
+
 Test(os, decommit_undoes_commit)
 {
     size_t page = pm_os_page_size();
@@ -120,6 +151,9 @@ Test(os, failing_calls_keep_errno)
     REQUIRE(pm_os_remap(page, 4096, impossible) == NULL, "mapped 2^60 bytes");
     REQUIRE(!pm_os_commit((void *)4096, 4096), "committed the first page");
     pm_os_discard((void *)4096, 4096);
+    pm_os_renew((void *)4096, 0);
+    pm_os_use_huge_pages((void *)4096, 4096, true);
+    pm_os_use_huge_pages((void *)4096, 4096, false);
     pm_os_unmap((void *)4096, 0);
     REQUIRE(pm_os_create("/none/such") == -1, "created a file in no directory");
     pm_os_close(-1);

@@ -25,10 +25,9 @@ static void *batch[PM_BLOCKS_MAX + 2];
 static void
 make_arena(void)
 {
-    bool dirty;
     fresh_region(PM_REGION_MIN);
-    arena = (struct pm_arena *)pm_region_take_arena(&dirty);
-    pm_arena_init(arena, NULL, dirty);
+    arena = (struct pm_arena *)pm_region_take_arena(false).address;
+    pm_arena_init(arena, NULL, false, false);
 }
 
 /* A pool of `class` whose blocks the model knows as free. */

@@ -19,10 +19,9 @@ static char *blocks;
 static void
 make_arena(void)
 {
-    bool dirty;
     fresh_region(PM_REGION_MIN);
-    arena = (struct pm_arena *)pm_region_take_arena(&dirty);
-    pm_arena_init(arena, NULL, dirty);
+    arena = (struct pm_arena *)pm_region_take_arena(false).address;
+    pm_arena_init(arena, NULL, false, false);
 }
 
 static void

@@ -215,7 +215,7 @@ Test(process, what_returns_to_a_parked_heap_returns_to_the_region)
     struct pm_heap *heap = run(allocate, NULL);
     REQUIRE(arenas_taken() > 0, "no arenas");
     free_blocks();
-    REQUIRE(arenas_taken() == 0 && heap->arenas == NULL, "%zu arenas", arenas_taken());
+    REQUIRE(arenas_taken() == 0 && !has_arenas(heap), "%zu arenas", arenas_taken());
     REQUIRE(heap->state == PM_HEAP_PARKED, "not parked");
     pm_heap_verify(heap);
 }

@@ -2,7 +2,7 @@
  *
  * region.h: reserving the region, taking and returning arenas (the lowest free address first), the walk over the taken
  * ones, the counts, and the page map; compared with a model that knows of each arena whether it is taken.
- * region_memory.c has what becomes of the memory.
+ * region_memory.c has what becomes of the memory, region_huge.c the huge pages.
  */
 #include "region.h"
 
@@ -32,6 +32,16 @@ static size_t
 arena_count(size_t size)
 {
     return (pm_region.base + size - first_arena(size)) / PM_ARENA_SIZE;
+}
+
+/* As pm_region_take_arena, for tests in which no arena lies in a huge page. */
+static uintptr_t
+take_arena(bool *dirty)
+{
+    struct pm_region_arena arena = pm_region_take_arena(false);
+    REQUIRE(!arena.huge, "a huge page nobody asked for");
+    *dirty = arena.dirty;
+    return arena.address;
 }
 
 /* ---- Reserving ---- */
@@ -95,7 +105,7 @@ Test(region, the_whole_page_map_can_be_read)
 {
     bool dirty;
     fresh_region((size_t)2 << 30);
-    REQUIRE(pm_region_take_arena(&dirty) != 0, "no arena");
+    REQUIRE(take_arena(&dirty) != 0, "no arena");
     for (size_t offset = 0; offset < pm_region.size; offset += PM_POOL_SIZE)
         REQUIRE(*pm_region_page((char *)pm_region.base + offset) == 0, "page %zu has a class", offset / PM_POOL_SIZE);
 }
@@ -108,13 +118,13 @@ take_all_in_order(size_t size)
     bool dirty = true;
     fresh_region(size);
     for (size_t i = 0; i < arena_count(size); i++) {
-        uintptr_t arena = pm_region_take_arena(&dirty);
+        uintptr_t arena = take_arena(&dirty);
         REQUIRE(arena == first_arena(size) + i * PM_ARENA_SIZE, "arena %zu of a region of %zu bytes", i, size);
         REQUIRE(!dirty, "arena %zu is dirty", i);
         memset((void *)arena, 1, 1);
         memset((char *)arena + PM_ARENA_SIZE - 1, 1, 1);
     }
-    REQUIRE(pm_region_take_arena(&dirty) == 0, "an arena behind the last");
+    REQUIRE(take_arena(&dirty) == 0, "an arena behind the last");
 }
 
 Test(region, all_arenas_in_order_16m)
@@ -141,7 +151,7 @@ Test(region, the_first_arena_of_a_large_region)
     bool dirty;
     size_t size = (size_t)128 << 30;
     fresh_region(size);
-    REQUIRE(pm_region_take_arena(&dirty) == pm_region.base + 40 * MIB, "not half a chunk behind the page map");
+    REQUIRE(take_arena(&dirty) == pm_region.base + 40 * MIB, "not half a chunk behind the page map");
     pm_region_counts(&counts);
     REQUIRE(counts.committed_bytes == PM_CHUNK_SIZE / 2 + PM_POOL_SIZE, "%zu bytes", counts.committed_bytes);
 }
@@ -197,7 +207,7 @@ take_one(struct model *model)
     size_t lowest = 0;
     while (lowest < model->arenas && model->taken[lowest])
         lowest++;
-    uintptr_t arena = pm_region_take_arena(&dirty);
+    uintptr_t arena = take_arena(&dirty);
     if (lowest == model->arenas) {
         REQUIRE(arena == 0, "an arena of a full region: %zx", (size_t)arena);
         return;
@@ -252,7 +262,7 @@ Test(region, what_is_no_arena_is_not_taken)
     bool dirty;
     fresh_region(16 * MIB);
     REQUIRE(pm_region_next_arena(0) == 0, "a walk over an untouched region");
-    uintptr_t arena = pm_region_take_arena(&dirty);
+    uintptr_t arena = take_arena(&dirty);
     REQUIRE(pm_region_arena_is_taken(arena), "a taken arena");
     REQUIRE(!pm_region_arena_is_taken(arena - PM_ARENA_SIZE), "the page map's");
     REQUIRE(!pm_region_arena_is_taken(arena + PM_ARENA_SIZE), "a free arena");

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * region.h: the memory of arenas. What a returned arena keeps, what purge gives back, and what is given up when the
- * program runs out of memory or addresses: decommit and shrink.
+ * region.h: the memory of arenas. What a returned arena keeps, what purge gives back (region_balance.c has what goes by
+ * itself), and what is given up when the program runs out of memory or addresses: decommit and shrink.
  */
 #include "region.h"
 
+#include "keep.h"
 #include "os.h"
 #include "support/check.h"
 #include "support/random.h"
@@ -22,13 +23,24 @@ enum { MOST = 256 };
 static uintptr_t arenas[MOST];
 static struct pm_region_counts counts;
 
+/* As pm_region_take_arena, for tests in which no arena lies in a huge page. */
+static uintptr_t
+take_arena(bool *dirty)
+{
+    struct pm_region_arena arena = pm_region_take_arena(false);
+    REQUIRE(!arena.huge, "a huge page nobody asked for");
+    *dirty = arena.dirty;
+    return arena.address;
+}
+
 /* Takes arenas[0..count) and writes to all of their pages. */
 static void
 take(size_t count)
 {
     bool dirty;
+    pm_options.purge = PM_PURGE_NEVER;
     for (size_t i = 0; i < count; i++) {
-        arenas[i] = pm_region_take_arena(&dirty);
+        arenas[i] = take_arena(&dirty);
         REQUIRE(arenas[i] != 0, "no arena %zu", i);
         memset((void *)arenas[i], MARK, PM_ARENA_SIZE);
     }
@@ -63,7 +75,7 @@ Test(region_memory, free_arenas_keep_their_memory_and_say_so)
             counts.arenas_dirty);
     REQUIRE(resident(0, 20) == 20, "%zu hold memory", resident(0, 20));
     for (size_t i = 0; i < 25; i++) {
-        uintptr_t arena = pm_region_take_arena(&dirty);
+        uintptr_t arena = take_arena(&dirty);
         REQUIRE(i >= 20 || arena == arenas[i], "arena %zu", i);
         REQUIRE(dirty == (i < 20), "arena %zu, dirty: %d", i, dirty);
         REQUIRE(*(unsigned char *)(arena + 5000) == (dirty ? MARK : 0), "the contents of arena %zu", i);
@@ -77,57 +89,19 @@ Test(region_memory, purge_gives_all_free_arenas_back)
 {
     bool dirty;
     fresh_region(64 * MIB);
-    REQUIRE(!pm_region_purge(false), "purged a region that was not used");
+    REQUIRE(!pm_region_purge(), "purged a region that was not used");
     take(150);
     give(0, 2);
     give(60, 70);
     give(149, 150);
     REQUIRE(counts.arenas_dirty == 13 && resident(0, 150) == 150, "%zu dirty", counts.arenas_dirty);
-    REQUIRE(pm_region_purge(false), "nothing was purged");
+    REQUIRE(pm_region_purge(), "nothing was purged");
     pm_region_counts(&counts);
     REQUIRE(counts.arenas_dirty == 0 && resident(0, 150) == 137, "%zu dirty, %zu hold memory", counts.arenas_dirty,
             resident(0, 150));
     REQUIRE(resident(2, 60) == 58 && resident(70, 149) == 79, "an arena in use lost its memory");
-    REQUIRE(!pm_region_purge(false), "purged twice");
-    REQUIRE(pm_region_take_arena(&dirty) == arenas[0] && !dirty, "a purged arena is dirty");
-}
-
-/* Arenas are returned, taken and purged at random; of each it is known whether it was dirty at the purge before. */
-Test(region_memory, purge_of_those_that_have_aged)
-{
-    enum { IN_USE, CLEAN, DIRTY, AGED } states[130];
-    struct random random = {test_seed("region_memory")};
-    fresh_region(64 * MIB);
-    take(130);
-    for (int i = 0; i < 130; i++)
-        states[i] = IN_USE;
-    for (int round = 0; round < 200; round++) {
-        for (int i = 0; i < 130; i++)
-            if (states[i] == IN_USE && random_below(&random, 4) == 0) {
-                pm_region_return_arena(arenas[i]);
-                states[i] = DIRTY;
-            }
-        for (int i = 0; i < 130 && random_below(&random, 20) != 0; i++) {
-            bool dirty;
-            if (states[i] == IN_USE)
-                continue;
-            REQUIRE(pm_region_take_arena(&dirty) == arenas[i] && dirty == (states[i] != CLEAN), "arena %d", i);
-            memset((void *)arenas[i], MARK, PM_ARENA_SIZE);
-            states[i] = IN_USE;
-        }
-        bool aged = false, purged = pm_region_purge(true);
-        size_t dirty_count = 0;
-        for (int i = 0; i < 130; i++) {
-            aged |= states[i] == AGED;
-            states[i] = states[i] == AGED ? CLEAN : states[i] == DIRTY ? AGED : states[i];
-            dirty_count += states[i] == AGED;
-            REQUIRE(page_is_resident((char *)arenas[i] + 8192) == (states[i] != CLEAN), "arena %d, state %d", i,
-                    states[i]);
-        }
-        pm_region_counts(&counts);
-        REQUIRE(purged == aged && counts.arenas_dirty == dirty_count, "purged: %d, %zu dirty", purged,
-                counts.arenas_dirty);
-    }
+    REQUIRE(!pm_region_purge(), "purged twice");
+    REQUIRE(take_arena(&dirty) == arenas[0] && !dirty, "a purged arena is dirty");
 }
 
 /* ---- Decommit ---- */
@@ -160,7 +134,7 @@ Test(region_memory, decommit_takes_free_chunks_from_the_end)
 
     /* All of it can be had again. */
     for (size_t i = 62; i < 63 + 64 + 10; i++) {
-        REQUIRE(pm_region_take_arena(&dirty) == arenas[i], "arena %zu", i);
+        REQUIRE(take_arena(&dirty) == arenas[i], "arena %zu", i);
         REQUIRE(i == 62 || (!dirty && *(unsigned char *)arenas[i] == 0), "arena %zu has old contents", i);
         REQUIRE(*pm_region_page((void *)arenas[i]) == 0, "the page map of arena %zu", i);
     }
@@ -237,9 +211,9 @@ Test(region_memory, shrink_gives_up_what_is_not_in_use)
     REQUIRE(!pm_region_shrink(0) && pm_region.size == used, "shrunk by what is in use");
 
     REQUIRE(resident(0, 63) == 63, "an arena in use lost its memory");
-    REQUIRE(pm_region_take_arena(&dirty) == 0, "an arena behind the end");
+    REQUIRE(take_arena(&dirty) == 0, "an arena behind the end");
     pm_region_return_arena(arenas[5]);
-    REQUIRE(pm_region_take_arena(&dirty) == arenas[5], "the rest of the region works no more");
+    REQUIRE(take_arena(&dirty) == arenas[5], "the rest of the region works no more");
     REQUIRE(pm_region_next_arena(arenas[62]) == arenas[62] && pm_region_next_arena(arenas[62] + PM_ARENA_SIZE) == 0,
             "the walk");
 }
@@ -254,11 +228,11 @@ Test(region_memory, a_shrunk_region_goes_on_to_its_new_end)
     require_shrunk(190 * MIB, 16 * MIB);
     size_t left = (pm_region.size - PM_ARENA_SIZE) / PM_ARENA_SIZE;
     for (size_t i = 1; i < left; i++) {
-        uintptr_t arena = pm_region_take_arena(&dirty);
+        uintptr_t arena = take_arena(&dirty);
         REQUIRE(arena == arenas[0] + i * PM_ARENA_SIZE, "arena %zu", i);
         memset((void *)arena, MARK, PM_ARENA_SIZE);
     }
-    REQUIRE(pm_region_take_arena(&dirty) == 0, "an arena behind the end");
+    REQUIRE(take_arena(&dirty) == 0, "an arena behind the end");
 }
 
 Test(region_memory, shrink_of_an_unused_region_leaves_none)
@@ -268,7 +242,7 @@ Test(region_memory, shrink_of_an_unused_region_leaves_none)
     limit_address_space();
     while (pm_region.size > 0)
         require_shrunk(0, 0);
-    REQUIRE(!pm_region_contains((void *)pm_region.base) && pm_region_take_arena(&dirty) == 0, "no region");
+    REQUIRE(!pm_region_contains((void *)pm_region.base) && take_arena(&dirty) == 0, "no region");
     REQUIRE(!pm_region_shrink(0), "shrunk to less than nothing");
 }
 

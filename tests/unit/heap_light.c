@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * heap.h: light heaps. The blocks of a thread that does little come from the first heap and return there, its magazines
+ * stay small, and it touches one page of its heap; with the first 32 KiB moved that ends.
+ */
+#include "heap.h"
+
+#include "options.h"
+#include "process.h"
+#include "region.h"
+#include "support/check.h"
+#include "unit.h"
+
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <string.h>
+
+enum { CLASS = 6, LIGHT_MAX = 32 << 10, MOST = 4 * LIGHT_MAX / (8 * CLASS) };
+
+static struct pm_heap *first, *heap;
+static void *blocks[MOST];
+
+static void
+start(void)
+{
+    first = pm_process_first_heap();
+    heap = pm_heap_create();
+    REQUIRE(first != NULL && heap != NULL && first != heap, "no heaps");
+}
+
+static void *
+take(unsigned class)
+{
+    void *block = pm_magazine_pop(&heap->magazines[class]);
+    return block != NULL ? block : pm_heap_refill(heap, class);
+}
+
+static void
+give(unsigned class, void *block)
+{
+    if (!pm_magazine_push(&heap->magazines[class], block))
+        pm_heap_flush(heap, class, block);
+}
+
+static struct pm_heap *
+owner(const void *block)
+{
+    return pm_arena_at(block)->heap;
+}
+
+static void
+require_nothing_own(void)
+{
+    REQUIRE(heap->pools == 0 && !has_arenas(heap), "%zu pools of its own", heap->pools);
+    require_lists(first);
+    require_lists(heap);
+}
+
+/* From the first heap and back to it, block by block, and its magazines get no larger. */
+Test(heap_light, blocks_come_from_the_first_heap_and_return_there, .init = start)
+{
+    for (unsigned class = 1; class <= PM_CLASS_LAST; class++) {
+        heap->moved_bytes = 0;
+        for (unsigned i = 0; i < 10; i++) {
+            blocks[i] = take(class);
+            REQUIRE(owner(blocks[i]) == first, "class %u: a block of another heap", class);
+        }
+        for (unsigned i = 0; i < 10; i++)
+            give(class, blocks[i]);
+        REQUIRE(heap->magazines[class].capacity == 2, "class %u: %u entries", class, heap->magazines[class].capacity);
+    }
+    require_nothing_own();
+    REQUIRE(pm_heap_flush_all(heap), "nothing was left");
+    REQUIRE(first->pools == 0 && !has_arenas(first), "%zu pools stay in use", first->pools);
+    require_nothing_own();
+}
+
+/* Threads that do little share pages, with each other and with the main thread. */
+Test(heap_light, light_heaps_share_pages, .init = start)
+{
+    struct pm_heap *light[8];
+    void *main_block = pm_heap_refill(first, CLASS);
+    for (int i = 0; i < 8; i++) {
+        light[i] = pm_heap_create();
+        REQUIRE(pm_pool_of(pm_heap_refill(light[i], CLASS)) == pm_pool_of(main_block), "heap %d: another page", i);
+    }
+    REQUIRE(first->classes[CLASS].pools == 1, "%u pools", first->classes[CLASS].pools);
+}
+
+Test(heap_light, the_first_heap_is_never_light, .init = start)
+{
+    REQUIRE(first->moved_bytes == 0, "%zu bytes moved", first->moved_bytes);
+    for (int i = 0; i < 8; i++) {
+        REQUIRE(owner(pm_heap_refill(first, CLASS)) == first, "from elsewhere");
+        while (pm_magazine_pop(&first->magazines[CLASS]) != NULL) {
+        }
+    }
+    REQUIRE(first->magazines[CLASS].capacity == pm_magazine_capacity(CLASS), "%u", first->magazines[CLASS].capacity);
+}
+
+/* After 32 KiB: the next blocks are its own, the magazine grows, and those of the first heap still return to it. */
+Test(heap_light, it_ends_when_enough_has_moved, .init = start)
+{
+    unsigned borrowed = 0, count = 0;
+    while (count < MOST) {
+        bool light = heap->moved_bytes < LIGHT_MAX;
+        bool refilled = pm_magazine_count(&heap->magazines[CLASS]) == 0;
+        blocks[count] = take(CLASS);
+        REQUIRE(!refilled || owner(blocks[count]) == (light ? first : heap), "block %u, %zu bytes moved", count,
+                heap->moved_bytes);
+        borrowed += owner(blocks[count++]) == first;
+    }
+    size_t bytes = borrowed * pm_class_size(CLASS);
+    REQUIRE(bytes >= LIGHT_MAX && bytes < LIGHT_MAX + PM_BATCH_MAX * pm_class_size(CLASS), "%zu bytes", bytes);
+    REQUIRE(heap->magazines[CLASS].capacity == pm_magazine_capacity(CLASS), "%u", heap->magazines[CLASS].capacity);
+    require_lists(heap);
+    for (unsigned i = 0; i < count; i++)
+        give(CLASS, blocks[i]);
+    pm_heap_flush_all(heap);
+    REQUIRE(first->pools == 0 && heap->pools == 0, "%zu and %zu pools stay in use", first->pools, heap->pools);
+    require_nothing_own();
+}
+
+/* Freeing counts as well: a thread that only frees what others have allocated. */
+Test(heap_light, it_ends_by_frees_too, .init = start)
+{
+    for (unsigned i = 0; i < MOST; i++)
+        give(CLASS, pm_heap_take_one(first, CLASS));
+    REQUIRE(heap->moved_bytes >= LIGHT_MAX && heap->magazines[CLASS].capacity == pm_magazine_capacity(CLASS), "%u",
+            heap->magazines[CLASS].capacity);
+    pm_heap_flush_all(heap);
+    REQUIRE(owner(take(CLASS)) == heap, "still light");
+}
+
+/* ---- Memory ---- */
+
+static size_t
+heap_pages(void)
+{
+    uintptr_t start = (uintptr_t)heap;
+    size_t bytes = sizeof *heap + heap->slots_count * sizeof(void *);
+    return resident_pages((const void *)start, pm_round_up(bytes, PM_POOL_SIZE));
+}
+
+/* A few blocks of every class, the frees, and what the end of a period does to it. */
+static void
+do_little(void)
+{
+    for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
+        blocks[class] = take(class);
+    for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
+        give(class, blocks[class]);
+    REQUIRE(heap->moved_bytes < LIGHT_MAX, "%zu bytes are not little", heap->moved_bytes);
+    REQUIRE(heap_pages() == 1, "%zu pages of the heap", heap_pages());
+    pm_heap_flush_all(heap);
+    pm_heap_age(heap, test_now + 1000);
+    REQUIRE(heap_pages() == 1, "%zu pages after a period", heap_pages());
+}
+
+static void *
+do_little_in_a_thread(void *unused)
+{
+    (void)unused;
+    heap = pm_process_heap();
+    REQUIRE(heap != NULL && heap != first, "no heap of its own");
+    REQUIRE(heap_pages() == 1, "%zu pages of a new heap", heap_pages());
+    do_little();
+    return NULL;
+}
+
+Test(heap_light, a_thread_that_does_little_touches_one_page, .init = start)
+{
+    pthread_t thread;
+    heap = pm_heap_create();
+    REQUIRE(heap_pages() == 1, "%zu pages of a new heap", heap_pages());
+    REQUIRE(pthread_create(&thread, NULL, do_little_in_a_thread, NULL) == 0, "no thread");
+    pthread_join(thread, NULL);
+    REQUIRE(heap->state == PM_HEAP_PARKED && heap->pools == 0, "%zu pools", heap->pools);
+}
