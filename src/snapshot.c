@@ -312,6 +312,8 @@ add_chunk(const struct pm_reader *reader, struct pm_snapshot *snapshot, const st
     uintptr_t start = region->range.base + ((uintptr_t)chunk << PM_CHUNK_SHIFT);
     uintptr_t end = region->range.base + region->range.size;
     uintptr_t map_page = region->range.base + (uintptr_t)chunk * PM_POOL_SIZE;
+    if (start + PM_CHUNK_SIZE <= region->first_arena)
+        return; /* all of it is the page map */
     if (!fetch(reader, region->books.free_arenas + chunk, &free_arenas, sizeof free_arenas) ||
         !fetch(reader, region->books.dirty_arenas + chunk, &dirty_arenas, sizeof dirty_arenas) ||
         !fetch(reader, (const void *)map_page, snapshot->work.page_map, PM_POOL_SIZE))
@@ -382,4 +384,35 @@ pm_snapshot_pools(const struct pm_reader *reader, struct pm_snapshot *snapshot, 
     uintptr_t bytes = snapshot->region.base + ((arena - snapshot->region.base) >> PM_POOL_SHIFT);
     return fetch(reader, (const void *)bytes, classes, sizeof classes) &&
            read_pools(reader, snapshot, arena, classes, rows);
+}
+
+void
+pm_snapshot_sum(const struct pm_snapshot *snapshot, struct pm_sums *sums)
+{
+    *sums = (struct pm_sums){0};
+    for (unsigned class = 1; class <= PM_CLASS_LAST; class++) {
+        const struct pm_class_row *row = &snapshot->classes[class];
+        sums->live_bytes += row->blocks_in_use * row->block_bytes;
+        sums->magazine_bytes += row->blocks_magazine * row->block_bytes;
+        sums->free_bytes += row->blocks_free * row->block_bytes;
+        sums->remainder_bytes += row->pools * (PM_POOL_SIZE - pm_class_blocks(class) * row->block_bytes);
+        sums->counts.refilled += row->counts.refilled;
+        sums->counts.flushed += row->counts.flushed;
+        sums->counts.flushed_remote += row->counts.flushed_remote;
+        sums->counts.refills += row->counts.refills;
+        sums->counts.flushes += row->counts.flushes;
+        sums->rounding_bytes += pm_snapshot_rounding(row);
+    }
+    for (size_t i = 0; i < snapshot->arenas; i++)
+        for (unsigned state = 0; state < PM_POOL_STATES; state++)
+            sums->pools[state] += snapshot->arena_rows[i].pools[state];
+    for (size_t i = 0; i < snapshot->heaps; i++) {
+        const struct pm_heap_row *row = &snapshot->heap_rows[i];
+        sums->system_allocations += row->system_allocations;
+        sums->system_bytes += row->system_bytes;
+        sums->system_magazine_blocks += row->system_magazine_blocks;
+        sums->system_magazine_bytes += row->system_magazine_bytes;
+        sums->heap_table_bytes += row->table_bytes;
+    }
+    sums->arena_table_bytes = snapshot->arenas * (PM_POOL_SIZE + PM_ARENA_POOLS);
 }

@@ -120,4 +120,28 @@ enum pm_snapshot_result pm_snapshot_take(const struct pm_reader *reader, uintptr
 bool pm_snapshot_pools(const struct pm_reader *reader, struct pm_snapshot *snapshot, uintptr_t arena,
                        struct pm_pool_row rows[PM_ARENA_POOLS]);
 
+/* ---- Totals: sums over the rows, and nothing else ---- */
+
+struct pm_sums {
+    size_t pools[PM_POOL_STATES];                                    /* of the arenas */
+    size_t live_bytes, magazine_bytes, free_bytes, remainder_bytes; /* of the classes: their pools' memory together */
+    struct pm_class_counts counts;
+    uint64_t rounding_bytes; /* in the checking mode */
+    uint64_t system_allocations, system_bytes; /* of the heaps */
+    size_t system_magazine_blocks, system_magazine_bytes;
+    size_t heap_table_bytes;
+    size_t arena_table_bytes; /* a page of descriptors and 64 bytes of the page map for each arena */
+};
+
+void pm_snapshot_sum(const struct pm_snapshot *snapshot, struct pm_sums *sums);
+
+/* What the blocks of a class had more than was asked for when they were allocated, all of them so far; known in the checking
+ * mode, else 0. */
+static inline uint64_t
+pm_snapshot_rounding(const struct pm_class_row *row)
+{
+    uint64_t given = row->requests * row->block_bytes;
+    return given > row->requested_bytes ? given - row->requested_bytes : 0;
+}
+
 #endif
