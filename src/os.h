@@ -77,6 +77,13 @@ bool pm_os_read_process(long pid, uintptr_t address, void *buffer, size_t size);
  * is none. */
 int pm_os_keep(int fd);
 
+/* Between these two the calling thread's writes to a pipe without a reader fail and do nothing else. */
+struct pm_os_pipe_guard {
+    bool blocked, pending; /* before */
+};
+struct pm_os_pipe_guard pm_os_guard_pipe(void);
+void pm_os_unguard_pipe(struct pm_os_pipe_guard guard);
+
 /* Which open file is behind a descriptor. */
 struct pm_os_file {
     uint64_t device, inode, special;

@@ -347,6 +347,34 @@ pm_os_on_signal(int number, void (*handler)(void))
     return done;
 }
 
+struct pm_os_pipe_guard
+pm_os_guard_pipe(void)
+{
+    sigset_t pipe, before, pending;
+    int saved = errno;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe, &before);
+    errno = saved;
+    return (struct pm_os_pipe_guard){sigismember(&before, SIGPIPE) == 1, sigismember(&pending, SIGPIPE) == 1};
+}
+
+void
+pm_os_unguard_pipe(struct pm_os_pipe_guard guard)
+{
+    static const struct timespec now = {0, 0};
+    sigset_t pipe;
+    int saved = errno;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    if (!guard.pending)
+        sigtimedwait(&pipe, NULL, &now);
+    if (!guard.blocked)
+        pthread_sigmask(SIG_UNBLOCK, &pipe, NULL);
+    errno = saved;
+}
+
 static const struct {
     const char *name;
     int number;

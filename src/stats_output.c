@@ -96,8 +96,12 @@ dump(bool ask_system)
     bool json = pm_options.stats == PM_STATS_JSON;
     if (pm_options.stats_file[0] == '\0') {
         int fd = first_stderr();
-        if (fd >= 0)
-            pm_stats_dump(fd, json, ask_system);
+        if (fd < 0)
+            return;
+        /* That nobody reads its statistics must not end a program. */
+        struct pm_os_pipe_guard guard = pm_os_guard_pipe();
+        pm_stats_dump(fd, json, ask_system);
+        pm_os_unguard_pipe(guard);
         return;
     }
     expand(path, sizeof path, pm_options.stats_file);
