@@ -7,21 +7,29 @@
 #include "reader.h"
 
 const struct pm_part_name pm_part_names[PM_PARTS] = {
-    [PM_PART_LIVE] = {"live_blocks", "live blocks", "held by the program, which alone can free them"},
+    [PM_PART_LIVE] = {"live_blocks", "live blocks", "the program holds them; less when it frees more"},
     [PM_PART_MAGAZINES] = {"magazines", "blocks in magazines", "free, at hand for threads; less with fewer threads"},
-    [PM_PART_FREE_BLOCKS] = {"free_blocks", "free blocks in used pools",
-                             "share pages with live blocks; gone with these"},
-    [PM_PART_REMAINDERS] = {"remainders", "ends of pools", "4096 is no multiple of the block; none for 64, 128"},
-    [PM_PART_FREE_POOLS] = {"free_pools", "free pools not given back",
-                            "kept for reuse; malloc_trim(0) gives them back"},
-    [PM_PART_TABLES] = {"tables", "descriptors and tables", "1/64 of each arena, and the heaps of threads"},
-    [PM_PART_SYSTEM_HEAP] = {"system_heap", "system allocator, [heap]", "blocks above 512 bytes; malloc_trim(0)"},
+    [PM_PART_FREE_BLOCKS] = {"free_blocks", "free blocks in used pools", "on pages with live ones; gone when these are"},
+    [PM_PART_REMAINDERS] = {"remainders", "ends of pools", "4096 is no multiple of the size; none for 64, 128"},
+    [PM_PART_FREE_POOLS] = {"free_pools", "free pools not given back", "for reuse; malloc_trim(0), POOLMALLOC_PURGE=eager"},
+    [PM_PART_TABLES] = {"tables", "descriptors and tables", "1/64 of arenas, heaps; less with fewer threads"},
+    [PM_PART_SYSTEM_HEAP] = {"system_heap", "system allocator, [heap]", "blocks above 512 bytes, free ones; malloc_trim(0)"},
     [PM_PART_SYSTEM_MAPPINGS] = {"system_mappings", "system allocator, mappings",
-                                 "large blocks, its arenas for threads; at most"},
-    [PM_PART_ANONYMOUS] = {"anonymous", "other anonymous memory", "mappings of the program, threads' stacks"},
-    [PM_PART_STACK] = {"stack", "main thread's stack", "the program's; deep recursion, large arrays"},
-    [PM_PART_FILES] = {"files", "code and mapped files", "shared with other processes as far as unchanged"},
+                                 "at most; large blocks, free ones; malloc_trim(0)"},
+    [PM_PART_ANONYMOUS] = {"anonymous", "other anonymous memory", "the program's mappings and data, threads' stacks"},
+    [PM_PART_STACK] = {"stack", "main thread's stack", "less with less recursion, smaller local arrays"},
+    [PM_PART_FILES] = {"files", "code and mapped files", "mostly shared; less with fewer libraries"},
 };
+
+const char *
+pm_part_meaning(enum pm_part part, bool system_known)
+{
+    if (!system_known && part == PM_PART_SYSTEM_MAPPINGS)
+        return "not asked for; part of the next line";
+    if (!system_known && part == PM_PART_ANONYMOUS)
+        return "system allocator's and program's mappings, stacks";
+    return pm_part_names[part].meaning;
+}
 
 /* ---- Lines of a file in /proc ---- */
 

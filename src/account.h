@@ -33,6 +33,9 @@ struct pm_part_name {
 
 extern const struct pm_part_name pm_part_names[PM_PARTS];
 
+/* The part's meaning; two of them mean something else when the system allocator was not asked what it holds. */
+const char *pm_part_meaning(enum pm_part part, bool system_known);
+
 struct pm_account {
     bool known;            /* false without /proc */
     size_t resident_bytes; /* what smaps reports, and the sum of the parts */

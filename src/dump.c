@@ -214,25 +214,42 @@ put_totals(struct pm_text *text, const struct pm_view *view)
     }
 }
 
+/* Bytes, and their share of `total` in per cent unless that is 0. */
 static void
-put_account(struct pm_text *text, const struct pm_account *account)
+part(struct pm_text *text, const char *label, size_t bytes, size_t total, const char *meaning)
 {
-    heading(text, "resident memory, as the kernel counts it, in bytes");
+    size_t share = total != 0 ? (size_t)((double)bytes / (double)total * 1000 + 0.5) : 0;
+    bool ends = total == 0 && *meaning == '\0';
+    pm_text_string(text, "  ");
+    pm_text_label(text, label, 26);
+    column(text, bytes, 13);
+    if (total != 0) {
+        column(text, share / 10, 5);
+        pm_text_string(text, ".");
+        pm_text_number(text, share % 10);
+    } else if (!ends) {
+        pm_text_label(text, "", 7);
+    }
+    pm_text_string(text, ends ? "" : "  ");
+    pm_text_string(text, meaning);
+    pm_text_string(text, "\n");
+}
+
+static void
+put_account(struct pm_text *text, const struct pm_view *view)
+{
+    const struct pm_account *account = &view->account;
+    size_t total = account->resident_bytes;
+    heading(text, "resident memory, as the kernel counts it, in bytes and per cent; what it is, and what reduces it");
     if (!account->known) {
         pm_text_string(text, "  not known: /proc cannot be read\n");
         return;
     }
-    for (unsigned part = 0; part < PM_PARTS; part++) {
-        pm_text_string(text, "  ");
-        pm_text_label(text, pm_part_names[part].label, 28);
-        column(text, account->parts[part], 18);
-        pm_text_string(text, "  ");
-        pm_text_string(text, pm_part_names[part].meaning);
-        pm_text_string(text, "\n");
-    }
-    line(text, "resident together", account->resident_bytes, "  the sum of the lines above");
-    line(text, "resident at most", account->peak_bytes, "  since the process started");
-    line(text, "swapped out", account->swapped_bytes, "");
+    for (unsigned i = 0; i < PM_PARTS; i++)
+        part(text, pm_part_names[i].label, account->parts[i], total, pm_part_meaning(i, view->system_known));
+    part(text, "resident together", total, total, "the sum of the lines above");
+    part(text, "resident at most", account->peak_bytes, 0, "since the process started");
+    part(text, "swapped out", account->swapped_bytes, 0, "");
 }
 
 void
@@ -249,5 +266,5 @@ pm_dump_text(struct pm_text *text, const struct pm_view *view)
     put_arenas(text, &view->snapshot);
     put_heaps(text, &view->snapshot);
     put_totals(text, view);
-    put_account(text, &view->account);
+    put_account(text, view);
 }

@@ -221,8 +221,9 @@ put_totals(struct json *json, const struct pm_view *view)
 }
 
 static void
-put_account(struct json *json, const struct pm_account *account)
+put_account(struct json *json, const struct pm_view *view)
 {
+    const struct pm_account *account = &view->account;
     if (!account->known) {
         begin(json, "resident", "null");
         json->comma = true;
@@ -237,7 +238,7 @@ put_account(struct json *json, const struct pm_account *account)
         begin(json, NULL, "{");
         member_string(json, "part", pm_part_names[part].key);
         member(json, "bytes", account->parts[part]);
-        member_string(json, "meaning", pm_part_names[part].meaning);
+        member_string(json, "meaning", pm_part_meaning(part, view->system_known));
         end(json, "}");
     }
     end(json, "]");
@@ -251,6 +252,6 @@ pm_dump_json(struct pm_text *text, const struct pm_view *view)
     put_head(&json, view);
     put_rows(&json, &view->snapshot);
     put_totals(&json, view);
-    put_account(&json, &view->account);
+    put_account(&json, view);
     pm_text_string(text, "}\n");
 }
