@@ -107,7 +107,7 @@ residents(const struct pm_reader *reader, struct pm_snapshot *snapshot, uintptr_
     uint64_t pages = 0;
     if (!snapshot->residence_known)
         return 0;
-    if (!reader->resident(reader->context, address, &pages)) {
+    if (reader->resident == NULL || !reader->resident(reader->context, address, &pages)) {
         snapshot->residence_known = false;
         return 0;
     }

@@ -218,16 +218,41 @@ class Account(Case):
         process.stdout.readline()
         process.send_signal(signal.SIGUSR1)
         time.sleep(0.5)
-        with open(f"/proc/{process.pid}/smaps_rollup", encoding="ascii") as rollup:
-            kernel = int(re.search(r"Rss:\s+(\d+) kB", rollup.read())[1]) * 1024
+        with open(f"/proc/{process.pid}/smaps", encoding="ascii") as smaps:
+            kernel = self.resident_by_kind(smaps.read())
         process.kill()
         found, = self.require_json(process.communicate()[1], 1, process.pid)
-        # The dump has a mapping of its own while it is made, of some 20 pages.
-        self.assertLess(abs(found["resident"]["bytes"] - kernel), 40 * 4096)
         parts = {part["part"]: part["bytes"] for part in found["resident"]["parts"]}
+        # The dump has a mapping of its own while it is made, and its code and stack are there for the first time.
+        self.assertLess(abs(found["resident"]["bytes"] - sum(kernel.values())), 16 * 4096)
+        for part, kind in (("stack", "[stack]"), ("system_heap", "[heap]"), ("files", "files")):
+            self.assertLess(abs(parts[part] - kernel[kind]), 4 * 4096 + 1, part)
+            self.assertGreater(parts[part], 4 * 4096, part)
         live = found["totals"]["live_bytes"]
         self.assertGreater(live, 25000000)
         self.assertLess(abs(parts["live_blocks"] - live), live / 100)
+
+    @staticmethod
+    def resident_by_kind(smaps):
+        kinds = {"[stack]": 0, "[heap]": 0, "files": 0, "": 0}
+        for mapping in re.split("(?m)^(?=[0-9a-f]+-)", smaps)[1:]:
+            name = (mapping.split("\n")[0].split(maxsplit=5) + [""])[5]
+            rss = int(re.search(r"(?m)^Rss:\s+(\d+) kB", mapping)[1]) * 1024
+            kinds[name if name in kinds else "files"] += rss
+        return kinds
+
+    def test_large_blocks_are_the_system_allocators(self):
+        """Counted once: no more than the most that the process ever had."""
+        code = "import ctypes; p = ctypes.CDLL(None).malloc; p.restype = ctypes.c_void_p; ctypes.memset(p(60000000), 1, 60000000)"
+        process = start("-c", code, program="/usr/bin/python3", STATS="json", STATS_FILE=self.path("x"))
+        _, _, usage = os.wait4(process.pid, 0)
+        process.stdout.close()
+        process.stderr.close()
+        process.returncode = 0
+        with open(self.path("x"), encoding="ascii") as written:
+            resident = self.require_json(written.read(), 1)[0]["resident"]
+        self.assertLess(resident["bytes"], usage.ru_maxrss * 1024 + 10 * 4096)
+        self.assertLess(abs(resident["peak_bytes"] - usage.ru_maxrss * 1024), 64 * 4096)
 
 
 class Glibc(Case):

@@ -124,6 +124,27 @@ Test(snapshot, pools_are_as_their_descriptors_say, .init = fill)
     pm_view_destroy(view);
 }
 
+/* The page map and the descriptor were read at different moments: the pool is in between, and no one's. */
+Test(snapshot, a_pool_on_its_way)
+{
+    struct pm_pool_row rows[PM_ARENA_POOLS];
+    struct pm_process_reader process;
+    void *block = pm_malloc(48);
+    struct pm_view *view = view_of_self();
+    pm_reader_open(&process, getpid(), false);
+    uint8_t *page = pm_region_page(block);
+    unsigned index = pm_pool_index(pm_pool_at(block));
+    uintptr_t arena = pm_arena_of(block);
+    REQUIRE(pm_snapshot_pools(&process.reader, &view->snapshot, arena, rows), "unreadable");
+    REQUIRE(rows[index].state == PM_POOL_ASSIGNED && rows[index].class == 6, "state %u", rows[index].state);
+    *page = 9;
+    REQUIRE(pm_snapshot_pools(&process.reader, &view->snapshot, arena, rows), "unreadable");
+    REQUIRE(rows[index].state == PM_POOL_RESERVED && rows[index].class == 0, "state %u", rows[index].state);
+    *page = 6;
+    pm_reader_close(&process);
+    pm_view_destroy(view);
+}
+
 /* ---- Whatever is read ---- */
 
 static struct random damage;
