@@ -205,6 +205,8 @@ free_blocks(const struct pm_snapshot_work *work, unsigned index, unsigned class)
     unsigned blocks = pm_class_blocks(class), count = 0;
     for (unsigned first = 0; first < blocks; first += 64) {
         uint64_t word = map[first / 64];
+        if (word == 0)
+            continue; /* most pools are full */
         count += bits_in(blocks - first < 64 ? word & ((UINT64_C(1) << (blocks - first)) - 1) : word);
     }
     return count;
