@@ -56,6 +56,15 @@ pm_os_remap(void *address, size_t old_size, size_t new_size)
     return moved == MAP_FAILED ? NULL : moved;
 }
 
+/* Pools come and go by the page; a huge page under them would keep 2 MiB for one live block. And what is only reserved has
+ * no contents: without the advice gcore(1) writes all of it, many times the machine's memory, into a core file. */
+static void
+advise_reserved(void *address, size_t size)
+{
+    madvise(address, size, MADV_NOHUGEPAGE);
+    madvise(address, size, MADV_DONTDUMP);
+}
+
 void *
 pm_os_reserve(size_t size, size_t alignment)
 {
@@ -66,9 +75,8 @@ pm_os_reserve(size_t size, size_t alignment)
     if (before != 0)
         pm_os_unmap(start, before);
     pm_os_unmap(start + before + size, alignment - before);
-    /* Pools come and go by the page; a huge page under them would keep 2 MiB for one live block. */
     int saved = errno;
-    madvise(start + before, size, MADV_NOHUGEPAGE);
+    advise_reserved(start + before, size);
     errno = saved;
     return start + before;
 }
@@ -87,6 +95,8 @@ pm_os_commit(void *address, size_t size)
     uintptr_t start = (uintptr_t)address & -page;
     uintptr_t end = ((uintptr_t)address + size + page - 1) & -page;
     bool done = mprotect((void *)start, end - start, PROT_READ | PROT_WRITE) == 0;
+    if (done)
+        madvise((void *)start, end - start, MADV_DODUMP);
     errno = saved;
     return done;
 }
@@ -105,7 +115,7 @@ pm_os_decommit(void *address, size_t size)
     int saved = errno;
     /* A new mapping in place of the old one, and not mprotect: only so the kernel forgets what it had promised. */
     if (mmap(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED)
-        madvise(address, size, MADV_NOHUGEPAGE);
+        advise_reserved(address, size);
     errno = saved;
 }
 
