@@ -16,6 +16,7 @@
 #define FASTER 0.98            /* of the time: less is noise on most machines */
 #define LEANER 0.95            /* of the memory */
 #define FATTER 1.10
+#define SHORTEST 0.02          /* seconds of processor time: what is shorter is the start of a process */
 #define FEW_REQUESTS 100000.0  /* a second: at 20 ns each, two thousandths of the time */
 
 struct bucket {
@@ -58,6 +59,8 @@ print_histogram(const struct pm_record *record, bool linear)
             most = buckets[i].requests;
     unsigned width = pm_terminal_width() < 100 ? pm_terminal_width() : 100;
     unsigned columns = width > LABEL_COLUMNS + 30 ? width - LABEL_COLUMNS - 20 : 10;
+    if (all == 0)
+        return;
     printf("\n%*s  %8s\n", LABEL_COLUMNS, "size in bytes", "requests");
     for (unsigned i = 0; i < count; i++) {
         char label[64], number[16];
@@ -177,18 +180,23 @@ spread_of(const struct pm_runs *runs, enum quantity quantity)
 }
 
 static void
-print_quantity(const char *name, const char *unit, double scale, struct spread system, struct spread pools)
+print_spread(const char *unit, double scale, struct spread spread)
 {
     char text[64];
-    printf("  %-18s", name);
-    snprintf(text, sizeof text, "%.3g %s", system.median / scale, unit);
+    int digits = spread.median / scale >= 100 ? 0 : spread.median / scale >= 10 ? 1 : 3;
+    snprintf(text, sizeof text, "%.*f %s", digits, spread.median / scale, unit);
     printf("%12s", text);
-    snprintf(text, sizeof text, "(%.3g..%.3g)", system.low / scale, system.high / scale);
+    snprintf(text, sizeof text, "(%.*f..%.*f)", digits, spread.low / scale, digits, spread.high / scale);
     printf(" %-16s", text);
-    snprintf(text, sizeof text, "%.3g %s", pools.median / scale, unit);
-    printf("%12s", text);
-    snprintf(text, sizeof text, "(%.3g..%.3g)", pools.low / scale, pools.high / scale);
-    printf(" %-16s %6.2f\n", text, system.median > 0 ? pools.median / system.median : 1.0);
+}
+
+static void
+print_quantity(const char *name, const char *unit, double scale, struct spread system, struct spread pools)
+{
+    printf("  %-18s", name);
+    print_spread(unit, scale, system);
+    print_spread(unit, scale, pools);
+    printf(" %6.2f\n", system.median > 0 ? pools.median / system.median : 1.0);
 }
 
 void
@@ -201,8 +209,6 @@ pm_advise_print_comparison(const struct pm_runs *system, const struct pm_runs *p
     print_quantity("time", "s", 1, spread_of(system, SECONDS), spread_of(pools, SECONDS));
     print_quantity("processor time", "s", 1, spread_of(system, PROCESSOR), spread_of(pools, PROCESSOR));
     print_quantity("peak memory", "MiB", 1 << 20, spread_of(system, PEAK), spread_of(pools, PEAK));
-    if (spread_of(system, PROCESSOR).median < 0.02)
-        puts("  (so short a run says little about time)");
 }
 
 static bool
@@ -239,7 +245,12 @@ advise_by_runs(const struct pm_recording *recording, struct spread time, struct 
     bool apart = pool_time.high < time.low || pool_time.low > time.high; /* no run of one lies among those of the other */
     char number[16];
     pm_terminal_count((uint64_t)rate, number);
-    if (apart && ratio < FASTER && memory <= FATTER)
+    if (requests == 0)
+        puts("No reason to use it: the program makes no requests at all.");
+    else if (time.median < SHORTEST)
+        printf("No advice: the program runs for %.1f ms, too short to measure an allocator; give it more to do.\n",
+               1000 * time.median);
+    else if (apart && ratio < FASTER && memory <= FATTER)
         printf("Use it: %.0f%% of its requests fit the pools, and it takes %.2f of the processor time and %.2f of the memory.\n",
                share, ratio, memory);
     else if (apart && ratio < FASTER)
