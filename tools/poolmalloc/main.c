@@ -21,6 +21,7 @@ struct subcommand {
 
 static const struct subcommand table[] = {
     {"run", "run a program on poolmalloc", pm_run_main},
+    {"stat", "what the heap of a running process holds, once or again and again", pm_stat_main},
     {"map", "the heap of a running process or of a core file as a picture", pm_map_main},
     {"advise", "would poolmalloc help this program? Runs it and measures", pm_advise_main},
     {"doctor", "is poolmalloc active there, and if not, why", pm_doctor_main},

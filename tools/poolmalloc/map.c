@@ -42,7 +42,7 @@ static const struct option options[] = {
 
 const char *const pm_map_state_names[PM_POOL_STATES] = {
     [PM_POOL_DESCRIPTORS] = "descriptors",
-    [PM_POOL_MAPS] = "maps of 8-byte blocks",
+    [PM_POOL_MAPS] = "8-byte block maps",
     [PM_POOL_ASSIGNED] = "in use",
     [PM_POOL_RESERVED] = "reserved for a class",
     [PM_POOL_FREE_DIRTY] = "free, memory kept",

@@ -2,8 +2,6 @@
 #define _GNU_SOURCE
 #include "source.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,7 +55,7 @@ find_root(struct pm_source *source, const char *what)
     source->reader = (struct pm_reader){.read = read_target, .context = &source->target};
     if (pm_target_find_symbol(&source->target, "pm_root", try_root, &search))
         return;
-    if (source->target.core == NULL && kill(source->target.pid, 0) != 0 && errno == ESRCH)
+    if (pm_target_has_ended(&source->target))
         pm_command_fail(PM_STATUS_NO_PROCESS, "%s has ended", what);
     if (search.version[0] != '\0')
         pm_command_fail(PM_STATUS_OTHER_VERSION, "%s runs on poolmalloc %s, whose heap this command cannot read", what,
@@ -87,12 +85,14 @@ pm_source_open_core(struct pm_source *source, const char *path)
 }
 
 void
-pm_source_fail(struct pm_source *source, enum pm_snapshot_result result)
+pm_source_fail(const struct pm_source *source)
 {
-    (void)result; /* the root was good when it was found: what fails now is reading */
     if (source->target.core != NULL)
         pm_command_fail(PM_STATUS_BAD_CORE, "the core lacks memory that the heap lies in");
-    pm_command_fail(PM_STATUS_NO_PROCESS, "process %d has ended", (int)source->target.pid);
+    if (pm_target_has_ended(&source->target))
+        pm_command_fail(PM_STATUS_NO_PROCESS, "process %d has ended", (int)source->target.pid);
+    pm_command_fail(PM_STATUS_NOT_POOLMALLOC, "process %d no longer runs on poolmalloc: it has executed another program",
+                    (int)source->target.pid);
 }
 
 void
@@ -107,7 +107,7 @@ pm_source_snapshot(struct pm_source *source)
     size_t arenas, heaps;
     enum pm_snapshot_result result = pm_snapshot_measure(&source->reader, source->root, &arenas, &heaps);
     if (result != PM_SNAPSHOT_TAKEN)
-        pm_source_fail(source, result);
+        pm_source_fail(source);
     struct pm_snapshot *snapshot = aligned_alloc(PM_CACHE_LINE, pm_round_up(sizeof *snapshot, PM_CACHE_LINE));
     if (snapshot == NULL)
         abort();
@@ -118,7 +118,7 @@ pm_source_snapshot(struct pm_source *source)
     snapshot->heap_rows = pm_command_allocate(snapshot->heap_room * sizeof *snapshot->heap_rows);
     result = pm_snapshot_take(&source->reader, source->root, snapshot);
     if (result != PM_SNAPSHOT_TAKEN)
-        pm_source_fail(source, result);
+        pm_source_fail(source);
     return snapshot;
 }
 

@@ -21,8 +21,8 @@ struct pm_source {
 /* All three end the command with one line when there is nothing to look at. */
 void pm_source_open_process(struct pm_source *source, const char *pid);
 void pm_source_open_core(struct pm_source *source, const char *path);
-/* What is to be done when a snapshot fails: the process has ended, the core lacks memory. */
-_Noreturn void pm_source_fail(struct pm_source *source, enum pm_snapshot_result result);
+/* For when a snapshot fails although the root was good: the process has ended, the core lacks memory. */
+_Noreturn void pm_source_fail(const struct pm_source *source);
 
 void pm_source_close(struct pm_source *source);
 

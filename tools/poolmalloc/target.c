@@ -88,6 +88,13 @@ process_state(pid_t pid)
     return state;
 }
 
+bool
+pm_target_has_ended(const struct pm_target *target)
+{
+    char state = target->core == NULL ? process_state(target->pid) : 'R';
+    return state == '\0' || state == 'Z' || state == 'X';
+}
+
 /* A byte of its memory: the kernel allows that to the same user, and for programs that may be dumped. */
 static void
 check_permission(const struct pm_target *target)
@@ -105,6 +112,20 @@ check_permission(const struct pm_target *target)
     }
 }
 
+/* What ps(1) shows: a program that is reached by several names has the one that it was started with. */
+static char *
+command_name(pid_t pid)
+{
+    char path[64], name[64] = "?";
+    snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (file != NULL && fgets(name, sizeof name, file) != NULL)
+        name[strcspn(name, "\n")] = '\0';
+    if (file != NULL)
+        fclose(file);
+    return pm_command_format("%s", name);
+}
+
 void
 pm_target_open_process(struct pm_target *target, const char *pid)
 {
@@ -116,18 +137,14 @@ pm_target_open_process(struct pm_target *target, const char *pid)
         if (errno == EACCES || errno == EPERM)
             pm_command_fail(PM_STATUS_NO_PERMISSION, "no permission to look into process %d%s", (int)target->pid,
                             geteuid() != 0 ? " (try as root)" : "");
-        char state = process_state(target->pid);
-        if (state == '\0' || state == 'Z' || state == 'X')
+        if (pm_target_has_ended(target))
             pm_command_fail(PM_STATUS_NO_PROCESS, "process %d has ended", (int)target->pid);
         pm_command_fail(PM_STATUS_NOT_POOLMALLOC, "process %d is a thread of the kernel, it has no heap", (int)target->pid);
     }
     check_permission(target);
-    char link[64], path[PATH_MAX];
+    char link[64];
+    target->name = command_name(target->pid);
     snprintf(link, sizeof link, "/proc/%d/exe", (int)target->pid);
-    ssize_t length = readlink(link, path, sizeof path - 1);
-    path[length > 0 ? length : 0] = '\0';
-    const char *base = strrchr(path, '/');
-    target->name = pm_command_format("%s", base != NULL ? base + 1 : "?");
     target->executable = pm_command_format("%s", link);
 }
 

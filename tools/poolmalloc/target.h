@@ -42,6 +42,8 @@ void pm_target_close(struct pm_target *target);
 /* The mappings as they are now; false when the process has ended. Nothing to do for a core. */
 bool pm_target_refresh(struct pm_target *target);
 
+bool pm_target_has_ended(const struct pm_target *target);
+
 /* Copies memory of the target; all or nothing. */
 bool pm_target_read(const struct pm_target *target, uint64_t address, void *buffer, size_t size);
 
