@@ -90,7 +90,8 @@ read_segments(struct pm_target *target, Elf *elf, const char *path, uint64_t fil
     struct pm_core *core = target->core;
     size_t count = 0;
     uint64_t needed = 0;
-    elf_getphdrnum(elf, &count);
+    if (elf_getphdrnum(elf, &count) != 0 || count == 0)
+        pm_command_fail(PM_STATUS_BAD_CORE, "%s is truncated: its table of segments is missing", path);
     core->segments = pm_command_allocate(count * sizeof *core->segments);
     for (size_t i = 0; i < count; i++) {
         GElf_Phdr segment;
