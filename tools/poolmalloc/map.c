@@ -67,6 +67,13 @@ pm_map_colour(unsigned class)
     return (struct pm_colour){channel(hue + 2, lightness), channel(hue, lightness), channel(hue - 2, lightness)};
 }
 
+unsigned
+pm_map_cells(const struct pm_map *map, size_t row)
+{
+    size_t cells = (map->arenas * PM_ARENA_POOLS + map->pools_in_cell - 1) / map->pools_in_cell - row * PM_MAP_COLUMNS;
+    return cells < PM_MAP_COLUMNS ? (unsigned)cells : PM_MAP_COLUMNS;
+}
+
 static void
 add_pool(struct pm_map *map, struct pm_cell *cell, const struct pm_pool_row *pool)
 {

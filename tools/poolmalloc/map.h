@@ -44,6 +44,9 @@ extern const char *const pm_map_state_names[PM_POOL_STATES];
 /* Neighbouring classes have colours that differ, and the whole goes once through the hues. */
 struct pm_colour pm_map_colour(unsigned class);
 
+/* How many cells a row has: the last one may have fewer than the others. */
+unsigned pm_map_cells(const struct pm_map *map, size_t row);
+
 void pm_map_terminal(const struct pm_map *map);
 
 /* Writes to the file of that name, "-" for stdout; ends the command when it cannot. */

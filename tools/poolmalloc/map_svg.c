@@ -132,7 +132,7 @@ put_other_cells(FILE *file, const struct pm_map *map, size_t row, unsigned colum
 {
     const struct pm_cell *cells = &map->cells[row * PM_MAP_COLUMNS];
     unsigned end = column + 1;
-    while (end < PM_MAP_COLUMNS && cells[end].state == cells[column].state)
+    while (end < pm_map_cells(map, row) && cells[end].state == cells[column].state)
         end++;
     fprintf(file, "<path class=\"s%u\" d=\"M%u %zuh%uv%dh-%uz\"><title>%u %s</title></path>\n", cells[column].state,
             LEFT + column * CELL, TOP + row * ROW, (end - column) * CELL - 1, CELL - 1, (end - column) * CELL - 1,
@@ -163,7 +163,7 @@ static void
 put_row(FILE *file, const struct pm_map *map, size_t row)
 {
     fprintf(file, "<text class=\"a\" x=\"16\" y=\"%zu\">0x%lx</text>\n", TOP + row * ROW + CELL - 2, (unsigned long)map->addresses[row]);
-    for (unsigned column = 0; column < PM_MAP_COLUMNS;)
+    for (unsigned column = 0; column < pm_map_cells(map, row);)
         if (map->cells[row * PM_MAP_COLUMNS + column].state == PM_POOL_ASSIGNED)
             put_used_cell(file, map, row, column++);
         else

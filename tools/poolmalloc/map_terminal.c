@@ -93,7 +93,8 @@ print_rows(const struct pm_map *map)
                     printf("%s0x%-14lx ", side > 0 ? "  " : "", (unsigned long)map->addresses[row]);
                 else
                     printf("%*s", LABEL_COLUMNS, "");
-                for (unsigned column = 0; column < columns; column++)
+                unsigned cells = pm_map_cells(map, row);
+                for (size_t column = 0; column < columns && part + column < cells; column++)
                     print_cell(&map->cells[row * PM_MAP_COLUMNS + part + column]);
             }
             putchar('\n');
