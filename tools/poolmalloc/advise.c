@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * poolmalloc advise: would poolmalloc help this program? Runs it once with the recorder, then on the system's malloc and on
- * poolmalloc in turn.
+ * poolmalloc advise: would poolmalloc help this program? Runs it once with the recorder, then on the system's malloc
+ * and on poolmalloc in turn.
  */
 #define _GNU_SOURCE
 #include <getopt.h>
@@ -18,9 +18,11 @@
 static const char help[] =
     "usage: poolmalloc advise [options] [--] PROGRAM [ARGUMENT...]\n"
     "\n"
-    "Would poolmalloc help this program? Runs it once to record its requests, then on the system's malloc and on poolmalloc\n"
-    "in turn to measure time and memory, and gives its advice with the reason. The program must stand being run several\n"
-    "times. Its standard output is dropped; its standard input begins anew if it is a file, else it is empty.\n"
+    "Would poolmalloc help this program? Runs it once to record its requests, then on the system's malloc and on\n"
+    "poolmalloc in turn to measure time and memory, and gives its advice with the reason. The program must stand "
+    "being\n"
+    "run several times. Its standard output is dropped; its standard input begins anew if it is a file, else it is\n"
+    "empty.\n"
     "\n"
     "  --runs N              runs on each allocator, 3 by default; 0: record only\n"
     "  --for SECONDS         for servers: record only, and end the program after that long\n"
@@ -61,8 +63,10 @@ check_result(const struct pm_run_result *result, const struct pm_run_result *fir
     if (WIFSIGNALED(result->status))
         pm_command_fail(PM_STATUS_NO_RESULT, "on %s the program was killed by signal %d (%s)", allocator,
                         WTERMSIG(result->status), strsignal(WTERMSIG(result->status)));
-    pm_command_fail(PM_STATUS_NO_RESULT, "on %s the program ended with status %d, in the recorded run with another: it must "
-                    "do the same in each", allocator, WEXITSTATUS(result->status));
+    pm_command_fail(PM_STATUS_NO_RESULT,
+                    "on %s the program ended with status %d, in the recorded run with another: it must "
+                    "do the same in each",
+                    allocator, WEXITSTATUS(result->status));
 }
 
 static void

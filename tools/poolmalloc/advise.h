@@ -53,7 +53,7 @@ void pm_advise_record(struct pm_recording *recording, struct pm_launch launch);
 
 void pm_advise_print_recording(const struct pm_recording *recording, bool linear);
 void pm_advise_print_comparison(const struct pm_runs *system, const struct pm_runs *pools);
-void pm_advise_print_advice(const struct pm_recording *recording, const struct pm_runs *system, const struct pm_runs *pools,
-                            const char *binary);
+void pm_advise_print_advice(const struct pm_recording *recording, const struct pm_runs *system,
+                            const struct pm_runs *pools, const char *binary);
 
 #endif

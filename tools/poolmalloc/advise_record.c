@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * libpoolmalloc_advise.so: preloaded by poolmalloc advise, it records what a program asks of malloc and passes every call
- * on. In front of each block lies a header with its size and birth; a block without one (from before, or from a libc
- * function that does not go through malloc) is passed on as it is.
+ * libpoolmalloc_advise.so: preloaded by poolmalloc advise, it records what a program asks of malloc and passes every
+ * call on. In front of each block lies a header with its size and birth; a block without one (from before, or from a
+ * libc function that does not go through malloc) is passed on as it is.
  *
  * The record is a static object. When the library starts, a shared mapping of the process's file takes its place, with
  * what was counted until then; in a forked child that of another file. Counters are relaxed atomics.
@@ -165,7 +165,9 @@ death(struct header *header)
     add(&blocks->frees, 1);
     if (header->size_and_thread >> THREAD_SHIFT != this_thread())
         add(&blocks->frees_elsewhere, 1);
-    add(&blocks->age_requests[pm_record_bits(__atomic_load_n(&clock_requests, __ATOMIC_RELAXED) - header->born_requests)], 1);
+    add(&blocks
+             ->age_requests[pm_record_bits(__atomic_load_n(&clock_requests, __ATOMIC_RELAXED) - header->born_requests)],
+        1);
     add(&blocks->age_bytes[pm_record_bits(__atomic_load_n(&clock_bytes, __ATOMIC_RELAXED) - header->born_bytes)], 1);
     add(&blocks->age_nanoseconds[pm_record_bits(now() - header->born_nanoseconds)], 1);
     add(&record.live_bytes, -(uint64_t)size);
@@ -353,7 +355,8 @@ open_record(void)
 static void
 after_fork(void)
 {
-    if (mmap(&place, sizeof place, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
+    if (mmap(&place, sizeof place, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1, 0) ==
+        MAP_FAILED)
         return;
     add(&record.threads, 1);
     open_record();

@@ -65,7 +65,8 @@ print_histogram(const struct pm_record *record, bool linear)
     for (unsigned i = 0; i < count; i++) {
         char label[64], number[16];
         snprintf(label, sizeof label, "%lu to %lu", buckets[i].low, buckets[i].high);
-        if (buckets[i].low == PM_SMALL_MAX + 1 || (i > 0 && buckets[i - 1].low <= PM_SMALL_MAX && buckets[i].low > PM_SMALL_MAX))
+        if (buckets[i].low == PM_SMALL_MAX + 1 ||
+            (i > 0 && buckets[i - 1].low <= PM_SMALL_MAX && buckets[i].low > PM_SMALL_MAX))
             printf("%*s  - - -  above: the system allocator\n", LABEL_COLUMNS, "");
         uint64_t eighths = buckets[i].requests * columns * 8 / most;
         printf("%*s  %8s  ", LABEL_COLUMNS, label, pm_terminal_count(buckets[i].requests, number));
@@ -146,8 +147,8 @@ pm_advise_print_recording(const struct pm_recording *recording, bool linear)
     printf("  up to 512 B    %8s, %.1f%% of the requests and %.1f%% of the bytes\n",
            pm_terminal_count(sum->small.requests, small), percent(sum->small.requests, requests),
            percent(sum->small.bytes, bytes));
-    printf("  rounding       %8s, what size classes would add to those, %.1f%%\n", pm_terminal_bytes(rounding(sum), lost),
-           percent(rounding(sum), sum->small.bytes));
+    printf("  rounding       %8s, what size classes would add to those, %.1f%%\n",
+           pm_terminal_bytes(rounding(sum), lost), percent(rounding(sum), sum->small.bytes));
     print_histogram(sum, linear);
     print_lifetimes(&sum->small);
 }
@@ -171,7 +172,9 @@ spread_of(const struct pm_runs *runs, enum quantity quantity)
     double values[PM_ADVISE_RUNS_MAX];
     for (unsigned i = 0; i < runs->count; i++) {
         const struct pm_run_result *run = &runs->runs[i];
-        values[i] = quantity == SECONDS ? run->seconds : quantity == PROCESSOR ? run->processor_seconds : run->peak_bytes;
+        values[i] = quantity == SECONDS     ? run->seconds
+                    : quantity == PROCESSOR ? run->processor_seconds
+                                            : run->peak_bytes;
     }
     qsort(values, runs->count, sizeof values[0], compare_doubles);
     unsigned middle = runs->count / 2;
@@ -215,7 +218,8 @@ static bool
 is_python(const char *binary)
 {
     const char *base = strrchr(binary, '/'), *pools = getenv("PYTHONMALLOC");
-    return strncmp(base != NULL ? base + 1 : binary, "python", 6) == 0 && (pools == NULL || strcmp(pools, "malloc") != 0);
+    return strncmp(base != NULL ? base + 1 : binary, "python", 6) == 0 &&
+           (pools == NULL || strcmp(pools, "malloc") != 0);
 }
 
 /* Without measured runs: by what was recorded alone. */
@@ -231,8 +235,9 @@ advise_by_recording(const struct pm_recording *recording)
     if (rate < FEW_REQUESTS / 10)
         printf("No reason to use it: the program asks for blocks of up to 512 bytes only %s times a second.\n", often);
     else
-        printf("Worth trying: %.0f%% of its requests fit the pools, %s of them a second even while they were recorded.\n",
-               percent(sum->small.requests, requests), often);
+        printf(
+            "Worth trying: %.0f%% of its requests fit the pools, %s of them a second even while they were recorded.\n",
+            percent(sum->small.requests, requests), often);
 }
 
 static void
@@ -242,7 +247,8 @@ advise_by_runs(const struct pm_recording *recording, struct spread time, struct 
     uint64_t requests = sum->small.requests + sum->large.requests;
     double share = percent(sum->small.requests, requests), ratio = time.median > 0 ? pool_time.median / time.median : 1;
     double rate = time.median > 0 ? (double)requests / time.median : 0;
-    bool apart = pool_time.high < time.low || pool_time.low > time.high; /* no run of one lies among those of the other */
+    bool apart =
+        pool_time.high < time.low || pool_time.low > time.high; /* no run of one lies among those of the other */
     char number[16];
     pm_terminal_count((uint64_t)rate, number);
     if (requests == 0)
@@ -251,22 +257,32 @@ advise_by_runs(const struct pm_recording *recording, struct spread time, struct 
         printf("No advice: the program runs for %.1f ms, too short to measure an allocator; give it more to do.\n",
                1000 * time.median);
     else if (apart && ratio < FASTER && memory <= FATTER)
-        printf("Use it: %.0f%% of its requests fit the pools, and it takes %.2f of the processor time and %.2f of the memory.\n",
+        printf("Use it: %.0f%% of its requests fit the pools, and it takes %.2f of the processor time and %.2f of the "
+               "memory.\n",
                share, ratio, memory);
     else if (apart && ratio < FASTER)
-        printf("Use it where time counts more than memory: it takes %.2f of the processor time, but %.2f of the memory.\n",
-               ratio, memory);
+        printf(
+            "Use it where time counts more than memory: it takes %.2f of the processor time, but %.2f of the memory.\n",
+            ratio, memory);
     else if (apart && ratio > 1 / FASTER)
-        printf("Do not use it: it takes %.2f of the processor time (%.0f%% of the requests fit the pools).\n", ratio, share);
+        printf("Do not use it: it takes %.2f of the processor time (%.0f%% of the requests fit the pools).\n", ratio,
+               share);
     else if (memory < LEANER)
-        printf("Use it for the memory: it takes %.2f of it, and the same time as far as these runs can tell.\n", memory);
+        printf("Use it for the memory: it takes %.2f of it, and the same time as far as these runs can tell.\n",
+               memory);
     else if (rate < FEW_REQUESTS)
-        printf("No reason to use it: the program allocates so little (%s requests a second) that no allocator matters.\n", number);
+        printf(
+            "No reason to use it: the program allocates so little (%s requests a second) that no allocator matters.\n",
+            number);
     else if (share < 50)
-        printf("No reason to use it: only %.0f%% of its requests fit the pools, and neither time nor memory gets better.\n", share);
+        printf("No reason to use it: only %.0f%% of its requests fit the pools, and neither time nor memory gets "
+               "better.\n",
+               share);
     else
-        printf("No reason to use it: %.0f%% of its requests fit the pools, but these runs show no difference in time beyond\n"
-               "their own spread, nor in memory (%.2f).\n", share, memory);
+        printf("No reason to use it: %.0f%% of its requests fit the pools, but these runs show no difference in time "
+               "beyond\n"
+               "their own spread, nor in memory (%.2f).\n",
+               share, memory);
 }
 
 void
@@ -280,5 +296,6 @@ pm_advise_print_advice(const struct pm_recording *recording, const struct pm_run
         advise_by_runs(recording, spread_of(system, PROCESSOR), spread_of(pools, PROCESSOR),
                        spread_of(pools, PEAK).median / spread_of(system, PEAK).median);
     if (is_python(binary))
-        puts("Python's own pools served its small objects here; ask again with PYTHONMALLOC=malloc in the environment.");
+        puts(
+            "Python's own pools served its small objects here; ask again with PYTHONMALLOC=malloc in the environment.");
 }

@@ -139,7 +139,8 @@ read_records(struct pm_recording *recording, const char *directory, bool count_p
     while (entries != NULL && (entry = readdir(entries)) != NULL) {
         char *path = pm_command_format("%s/%s", directory, entry->d_name);
         int file = entry->d_name[0] != '.' ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-        if (file >= 0 && read(file, &record, sizeof record) == (ssize_t)sizeof record && record.magic == PM_RECORD_MAGIC) {
+        if (file >= 0 && read(file, &record, sizeof record) == (ssize_t)sizeof record &&
+            record.magic == PM_RECORD_MAGIC) {
             record.program[sizeof record.program - 1] = '\0';
             if (!count_program)
                 add_record(recording, &record, &most);
@@ -162,7 +163,8 @@ pm_advise_record(struct pm_recording *recording, struct pm_launch launch)
     const char *temporary = getenv("TMPDIR");
     char *directory = pm_command_format("%s/poolmalloc-advise-XXXXXX", temporary != NULL ? temporary : "/tmp");
     if (mkdtemp(directory) == NULL)
-        pm_command_fail(PM_STATUS_NO_OUTPUT, "cannot make a directory for the records, %s: %s", directory, strerror(errno));
+        pm_command_fail(PM_STATUS_NO_OUTPUT, "cannot make a directory for the records, %s: %s", directory,
+                        strerror(errno));
     chmod(directory, 01777); /* a program that gives up its rights goes on writing */
     launch.directory = directory;
     pm_advise_launch(&launch, &recording->run);
@@ -171,5 +173,6 @@ pm_advise_record(struct pm_recording *recording, struct pm_launch launch)
     rmdir(directory);
     free(directory);
     if (recording->processes == 0)
-        pm_command_fail(PM_STATUS_NO_RESULT, "nothing was recorded: the recorder was not loaded into %s", launch.arguments[0]);
+        pm_command_fail(PM_STATUS_NO_RESULT, "nothing was recorded: the recorder was not loaded into %s",
+                        launch.arguments[0]);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * poolmalloc doctor: is poolmalloc active in a process, or would it be in a program, and if not, why; which object serves
- * each allocation symbol; which limits of the system bear on it. The sections are printed as they are found out.
+ * poolmalloc doctor: is poolmalloc active in a process, or would it be in a program, and if not, why; which object
+ * serves each allocation symbol; which limits of the system bear on it. The sections are printed as they are found out.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -22,8 +22,9 @@ static const char help[] =
     "usage: poolmalloc doctor [PID]\n"
     "       poolmalloc doctor [options] -- PROGRAM\n"
     "\n"
-    "Says whether poolmalloc is active in a process, or would be in a program under `poolmalloc run`, and if not, why;\n"
-    "which object serves each allocation function there; and which limits of the system bear on it. Without PID or\n"
+    "Says whether poolmalloc is active in a process, or would be in a program under `poolmalloc run`, and if not,\n"
+    "why; which object serves each allocation function there; and which limits of the system bear on it. Without PID "
+    "or\n"
     "PROGRAM: about the installation and the system alone. The program is not run.\n"
     "\n"
     "  --library FILE        this libpoolmalloc.so instead of the one that belongs to the command\n"
@@ -50,7 +51,10 @@ diagnose_program(const char *name, const char *library)
         pm_command_fail(PM_STATUS_NOT_EXECUTABLE, "%s: %s", name, program.reason);
     bool linked = program.verdict == PM_STATIC_POOLMALLOC || program.verdict == PM_OWN_POOLMALLOC;
     bool active = linked || program.verdict == PM_PRELOADABLE;
-    printf("%s: poolmalloc %s\n\n", name, !active ? "would not be active" : linked ? "is linked into it" : "would be active");
+    printf("%s: poolmalloc %s\n\n", name,
+           !active  ? "would not be active"
+           : linked ? "is linked into it"
+                    : "would be active");
     if (!active)
         printf("  why not      %s\n", program.reason);
     printf("  program      %s\n", program.path);
@@ -59,7 +63,8 @@ diagnose_program(const char *name, const char *library)
     if (!linked)
         printf("  library      %s\n", library);
     if (program.allocator != NULL && !linked)
-        printf("  note         %s is linked into the program; what calls it directly passes poolmalloc by\n", program.allocator);
+        printf("  note         %s is linked into the program; what calls it directly passes poolmalloc by\n",
+               program.allocator);
     struct pm_objects objects = {0};
     if (program.verdict == PM_PRELOADABLE || program.verdict == PM_OWN_MALLOC || program.verdict == PM_OWN_POOLMALLOC)
         pm_objects_of_program(&objects, &program, library);
@@ -79,7 +84,8 @@ diagnose_installation(const char *library)
     printf("  recorder     %s\n", advise != NULL ? advise : "missing: poolmalloc advise cannot work");
     free(advise);
     const char *preload = getenv("LD_PRELOAD");
-    printf("  LD_PRELOAD   %s\n", preload != NULL && *preload != '\0' ? preload : "not set here; `poolmalloc run` sets it");
+    printf("  LD_PRELOAD   %s\n",
+           preload != NULL && *preload != '\0' ? preload : "not set here; `poolmalloc run` sets it");
     pm_limits_print(0);
     return PM_STATUS_OK;
 }

@@ -25,8 +25,8 @@ struct pm_objects {
 void pm_objects_add(struct pm_objects *objects, const char *name, const char *path);
 void pm_objects_free(struct pm_objects *objects);
 
-/* The objects that the dynamic linker would load for a program, by its own word: it is run in the mode of ldd(1), in which
- * it stops before the program's first instruction. */
+/* The objects that the dynamic linker would load for a program, by its own word: it is run in the mode of ldd(1), in
+ * which it stops before the program's first instruction. */
 void pm_objects_of_program(struct pm_objects *objects, const struct pm_program *program, const char *library);
 
 /* A section that says which object serves which allocation functions, and which one stands behind poolmalloc. */

@@ -113,7 +113,8 @@ print_group(pid_t pid)
         snprintf(path, sizeof path, "%lu MiB", strtoul(value, NULL, 10) >> 20);
     else
         strcpy(path, "unlimited");
-    print_limit("memory of the group", path, limited ? "counts resident memory; the reservation does not count" : "no matter");
+    print_limit("memory of the group", path,
+                limited ? "counts resident memory; the reservation does not count" : "no matter");
 }
 
 void

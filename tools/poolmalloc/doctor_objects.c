@@ -35,7 +35,8 @@ void
 pm_objects_add(struct pm_objects *objects, const char *name, const char *path)
 {
     objects->entries = pm_command_reallocate(objects->entries, (objects->count + 1) * sizeof *objects->entries);
-    objects->entries[objects->count++] = (struct pm_object){pm_command_format("%s", name), pm_command_format("%s", path)};
+    objects->entries[objects->count++] =
+        (struct pm_object){pm_command_format("%s", name), pm_command_format("%s", path)};
 }
 
 void

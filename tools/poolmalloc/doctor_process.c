@@ -63,9 +63,10 @@ find_dropper(pid_t pid)
         char *preload = variable_of(ancestor, "LD_PRELOAD");
         pid_t next = parent_of(ancestor, name, sizeof name);
         if (preload != NULL && strstr(preload, "poolmalloc") != NULL) {
-            printf("  why not      LD_PRELOAD names poolmalloc in process %d (%s), but no longer in its child %d (%s):\n"
-                   "               a wrapper has dropped the variable (sudo, env -i, su -, a service manager, ...)\n",
-                   (int)ancestor, name, (int)child, below);
+            printf(
+                "  why not      LD_PRELOAD names poolmalloc in process %d (%s), but no longer in its child %d (%s):\n"
+                "               a wrapper has dropped the variable (sudo, env -i, su -, a service manager, ...)\n",
+                (int)ancestor, name, (int)child, below);
             free(preload);
             return true;
         }
@@ -103,7 +104,8 @@ is_found(const struct pm_target *target, uint64_t address, const struct pm_mappi
 }
 
 static void
-explain_preload(const struct pm_target *target, const char *preload, const struct pm_mapping *library, const char *first)
+explain_preload(const struct pm_target *target, const char *preload, const struct pm_mapping *library,
+                const char *first)
 {
     if (library != NULL) {
         printf("  why not      the library is loaded, but malloc is served by %s, which comes before it%s\n",
@@ -130,7 +132,8 @@ explain(const struct pm_target *target, const struct pm_mapping *library, const 
         printf("  why not      it is statically linked, so no dynamic linker loads anything into it%s%s\n",
                allocator != NULL ? "; it has its own allocator, " : "", allocator != NULL ? allocator : "");
     } else if (pm_target_auxiliary(target, AT_SECURE) != 0) {
-        puts("  why not      it was started with more rights than its user has (setuid, setgid or capabilities), so the\n"
+        puts("  why not      it was started with more rights than its user has (setuid, setgid or capabilities), so "
+             "the\n"
              "               dynamic linker ignored LD_PRELOAD");
     } else if (readable && pm_elf_defines(&elf, "malloc", true, NULL)) {
         const char *allocator = pm_elf_known_allocator(&elf);

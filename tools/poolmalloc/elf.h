@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the command wants to know of an ELF file: can the dynamic linker preload into it, which allocation functions does
- * it define. Reading is libelf's.
+ * What the command wants to know of an ELF file: can the dynamic linker preload into it, which allocation functions
+ * does it define. Reading is libelf's.
  */
 #ifndef PM_ELF_H
 #define PM_ELF_H

@@ -50,7 +50,8 @@ pm_library_find(const char *name, const char *given)
         pm_command_fail(PM_STATUS_NO_LIBRARY, "%s is not poolmalloc", path);
     pm_elf_close(&elf);
     if (path[strcspn(path, " :\t\n")] != '\0')
-        pm_command_fail(PM_STATUS_NO_LIBRARY, "%s has a blank or a colon in its name, which LD_PRELOAD cannot hold", path);
+        pm_command_fail(PM_STATUS_NO_LIBRARY, "%s has a blank or a colon in its name, which LD_PRELOAD cannot hold",
+                        path);
     return path;
 }
 

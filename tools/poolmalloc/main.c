@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The command `poolmalloc`: finds the subcommand in a table and runs it. Here are also the functions that end the command
- * with one line and an exit status.
+ * The command `poolmalloc`: finds the subcommand in a table and runs it. Here are also the functions that end the
+ * command with one line and an exit status.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -33,7 +33,8 @@ static void
 print_line(const char *format, va_list arguments)
 {
     fflush(stdout);
-    fprintf(stderr, "poolmalloc%s%s: ", pm_command_name != NULL ? " " : "", pm_command_name != NULL ? pm_command_name : "");
+    fprintf(stderr, "poolmalloc%s%s: ", pm_command_name != NULL ? " " : "",
+            pm_command_name != NULL ? pm_command_name : "");
     vfprintf(stderr, format, arguments);
 }
 

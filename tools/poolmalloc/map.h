@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The picture of a heap: rows of 64 cells, each of them a pool, or, in a heap with more arenas than rows are wanted, some
- * neighbouring pools together.
+ * The picture of a heap: rows of 64 cells, each of them a pool, or, in a heap with more arenas than rows are wanted,
+ * some neighbouring pools together.
  */
 #ifndef PM_MAP_H
 #define PM_MAP_H

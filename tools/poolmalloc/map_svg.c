@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The picture as SVG. A cell is drawn in the pale colour of its class; what is taken lies over it in the full colour, one
- * path for each class of a row; a <title> in each cell is the tooltip. Neighbouring pools without blocks are one shape.
+ * The picture as SVG. A cell is drawn in the pale colour of its class; what is taken lies over it in the full colour,
+ * one path for each class of a row; a <title> in each cell is the tooltip. Neighbouring pools without blocks are one
+ * shape.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -61,7 +62,8 @@ put_styles(FILE *file, const struct pm_map *map)
         struct pm_colour colour = pm_map_colour(class);
         if (map->classes[class].pools != 0)
             fprintf(file, ".p%u{fill:#%02x%02x%02x}.c%u{fill:#%02x%02x%02x}\n", class, 255 - (255 - colour.red) / 4,
-                    255 - (255 - colour.green) / 4, 255 - (255 - colour.blue) / 4, class, colour.red, colour.green, colour.blue);
+                    255 - (255 - colour.green) / 4, 255 - (255 - colour.blue) / 4, class, colour.red, colour.green,
+                    colour.blue);
     }
     fputs("</style>\n", file);
 }
@@ -72,17 +74,24 @@ put_heading(FILE *file, const struct pm_map *map)
     char bytes[16], taken[16];
     fprintf(file, "<text class=\"t\" x=\"16\" y=\"28\">");
     put_text(file, map->source->target.name);
-    fprintf(file, " (%s%d)</text>\n<text x=\"16\" y=\"48\">%zu arenas of 256 KiB; %lu pools of 4 KiB hold blocks: "
+    fprintf(file,
+            " (%s%d)</text>\n<text x=\"16\" y=\"48\">%zu arenas of 256 KiB; %lu pools of 4 KiB hold blocks: "
             "%s, of which %s (%.0f%%) are taken.</text>\n",
-            map->source->target.core != NULL ? "core of process " : "process ", (int)map->source->target.pid, map->arenas,
-            map->states[PM_POOL_ASSIGNED], pm_terminal_bytes(map->bytes, bytes), pm_terminal_bytes(map->taken_bytes, taken),
+            map->source->target.core != NULL ? "core of process " : "process ", (int)map->source->target.pid,
+            map->arenas, map->states[PM_POOL_ASSIGNED], pm_terminal_bytes(map->bytes, bytes),
+            pm_terminal_bytes(map->taken_bytes, taken),
             map->bytes != 0 ? 100.0 * (double)map->taken_bytes / (double)map->bytes : 0);
     if (map->pools_in_cell == 1)
-        fputs("<text x=\"16\" y=\"66\">Each cell is a pool, coloured by size class, filled by what is taken; point at one for "
-              "the numbers.</text>\n", file);
+        fputs("<text x=\"16\" y=\"66\">Each cell is a pool, coloured by size class, filled by what is taken; point at "
+              "one for "
+              "the numbers.</text>\n",
+              file);
     else
-        fprintf(file, "<text x=\"16\" y=\"66\">Too many arenas for a cell each: a cell is %u neighbouring pools, a row %u arenas; "
-                "its colour is that of a class in it.</text>\n", map->pools_in_cell, map->pools_in_cell);
+        fprintf(file,
+                "<text x=\"16\" y=\"66\">Too many arenas for a cell each: a cell is %u neighbouring pools, a row %u "
+                "arenas; "
+                "its colour is that of a class in it.</text>\n",
+                map->pools_in_cell, map->pools_in_cell);
 }
 
 static void
@@ -96,17 +105,22 @@ put_legend(FILE *file, const struct pm_map *map, unsigned top)
         if (row->pools == 0)
             continue;
         unsigned x = 16 + entry % columns * LEGEND_COLUMN, y = top + 8 + entry / columns * LEGEND_ROW;
-        fprintf(file, "<rect class=\"c%u\" x=\"%u\" y=\"%u\" width=\"12\" height=\"12\"/><text x=\"%u\" y=\"%u\">%zu bytes: %s, "
-                "%.0f%%</text>\n", class, x, y, x + 18, y + 11, pm_class_size(class), pm_terminal_count(row->pools, count),
-                100.0 * (double)row->taken / (double)row->blocks);
+        fprintf(
+            file,
+            "<rect class=\"c%u\" x=\"%u\" y=\"%u\" width=\"12\" height=\"12\"/><text x=\"%u\" y=\"%u\">%zu bytes: %s, "
+            "%.0f%%</text>\n",
+            class, x, y, x + 18, y + 11, pm_class_size(class), pm_terminal_count(row->pools, count),
+            100.0 * (double)row->taken / (double)row->blocks);
         entry++;
     }
     unsigned y = top + 16 + legend_lines(entry) * LEGEND_ROW, x = 16;
     for (unsigned state = 0; state < PM_POOL_STATES; state++) {
         if (state == PM_POOL_ASSIGNED)
             continue;
-        fprintf(file, "<rect class=\"s%u\" x=\"%u\" y=\"%u\" width=\"12\" height=\"12\"/><text x=\"%u\" y=\"%u\">%s: %s</text>\n", state,
-                x, y, x + 18, y + 11, pm_map_state_names[state], pm_terminal_count(map->states[state], count));
+        fprintf(
+            file,
+            "<rect class=\"s%u\" x=\"%u\" y=\"%u\" width=\"12\" height=\"12\"/><text x=\"%u\" y=\"%u\">%s: %s</text>\n",
+            state, x, y, x + 18, y + 11, pm_map_state_names[state], pm_terminal_count(map->states[state], count));
         x += LEGEND_COLUMN;
     }
 }
@@ -115,14 +129,15 @@ static void
 put_used_cell(FILE *file, const struct pm_map *map, size_t row, unsigned column)
 {
     const struct pm_cell *cell = &map->cells[row * PM_MAP_COLUMNS + column];
-    fprintf(file, "<path class=\"p%u\" d=\"M%u %zuh%dv%dh-%dz\"><title>", cell->class, LEFT + column * CELL, TOP + row * ROW,
-            CELL - 1, CELL - 1, CELL - 1);
+    fprintf(file, "<path class=\"p%u\" d=\"M%u %zuh%dv%dh-%dz\"><title>", cell->class, LEFT + column * CELL,
+            TOP + row * ROW, CELL - 1, CELL - 1, CELL - 1);
     if (map->pools_in_cell == 1)
         fprintf(file, "0x%lx: %zu bytes, %u of %u taken", (unsigned long)(map->addresses[row] + column * PM_POOL_SIZE),
                 pm_class_size(cell->class), cell->taken, cell->blocks);
     else
         fprintf(file, "%u pools in use, %s%zu bytes, %u of %u blocks taken", cell->states[PM_POOL_ASSIGNED],
-                cell->mixed ? "of several classes, such as " : "", pm_class_size(cell->class), cell->taken, cell->blocks);
+                cell->mixed ? "of several classes, such as " : "", pm_class_size(cell->class), cell->taken,
+                cell->blocks);
     fputs("</title></path>\n", file);
 }
 
@@ -153,7 +168,8 @@ put_levels(FILE *file, const struct pm_map *map, size_t row, unsigned class)
             fprintf(file, "<path class=\"f c%u\" d=\"", class);
         begun = true;
         double height = (CELL - 1) * (double)cell->taken_bytes / (double)cell->bytes;
-        fprintf(file, "M%u %zuv-%.3gh%dv%.3gz", LEFT + column * CELL, TOP + row * ROW + CELL - 1, height, CELL - 1, height);
+        fprintf(file, "M%u %zuv-%.3gh%dv%.3gz", LEFT + column * CELL, TOP + row * ROW + CELL - 1, height, CELL - 1,
+                height);
     }
     if (begun)
         fputs("\"/>\n", file);
@@ -162,7 +178,8 @@ put_levels(FILE *file, const struct pm_map *map, size_t row, unsigned class)
 static void
 put_row(FILE *file, const struct pm_map *map, size_t row)
 {
-    fprintf(file, "<text class=\"a\" x=\"16\" y=\"%zu\">0x%lx</text>\n", TOP + row * ROW + CELL - 2, (unsigned long)map->addresses[row]);
+    fprintf(file, "<text class=\"a\" x=\"16\" y=\"%zu\">0x%lx</text>\n", TOP + row * ROW + CELL - 2,
+            (unsigned long)map->addresses[row]);
     for (unsigned column = 0; column < pm_map_cells(map, row);)
         if (map->cells[row * PM_MAP_COLUMNS + column].state == PM_POOL_ASSIGNED)
             put_used_cell(file, map, row, column++);

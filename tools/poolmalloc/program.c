@@ -136,7 +136,8 @@ examine_binary(struct pm_program *program, const char *library)
         decide(program, PM_STATIC_POOLMALLOC, "it is statically linked, with poolmalloc in it");
     else if (pm_elf_is_static_program(&elf))
         decide(program, PM_STATIC_PROGRAM,
-               "it is statically linked, so no dynamic linker loads anything into it%s%s (link it with libpoolmalloc_wrap.a)",
+               "it is statically linked, so no dynamic linker loads anything into it%s%s (link it with "
+               "libpoolmalloc_wrap.a)",
                program->allocator != NULL ? "; it has its own allocator, " : "",
                program->allocator != NULL ? program->allocator : "");
     else if (!pm_elf_is_native(&elf))

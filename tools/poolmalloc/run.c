@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * poolmalloc run: becomes the program, with the library preloaded, after a look at whether that can work. Since it is the
- * same process, exit status, signals and terminal are the program's own.
+ * poolmalloc run: becomes the program, with the library preloaded, after a look at whether that can work. Since it is
+ * the same process, exit status, signals and terminal are the program's own.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -26,7 +26,7 @@ static const char help[] =
     "  --check               recognise every wrong free at once; slow\n"
     "  --purge WHEN          give memory back eager, balanced (default) or never\n"
     "  --region SIZE         address space to reserve, such as 512M or 64G\n"
-    "  --preload-only        the library and nothing else: the POOLMALLOC_ variables of the environment are taken away\n"
+    "  --preload-only        the library and nothing else: the POOLMALLOC_ variables of the environment are removed\n"
     "  --library FILE        this libpoolmalloc.so instead of the one that belongs to the command\n"
     "  --force               run the program even if it cannot be preloaded: those it starts may be\n"
     "  --help\n"

@@ -61,7 +61,8 @@ find_root(struct pm_source *source, const char *what)
         pm_command_fail(PM_STATUS_OTHER_VERSION, "%s runs on poolmalloc %s, whose heap this command cannot read", what,
                         search.version);
     if (pm_target_find_symbol(&source->target, "pm_malloc", note_any, NULL))
-        pm_command_fail(PM_STATUS_OTHER_VERSION, "%s runs on a version of poolmalloc without a root to read its heap from", what);
+        pm_command_fail(PM_STATUS_OTHER_VERSION,
+                        "%s runs on a version of poolmalloc without a root to read its heap from", what);
     pm_command_fail(PM_STATUS_NOT_POOLMALLOC, "%s does not run on poolmalloc%s", what,
                     source->target.core == NULL ? "; poolmalloc doctor says why" : "");
 }
@@ -91,7 +92,8 @@ pm_source_fail(const struct pm_source *source)
         pm_command_fail(PM_STATUS_BAD_CORE, "the core lacks memory that the heap lies in");
     if (pm_target_has_ended(&source->target))
         pm_command_fail(PM_STATUS_NO_PROCESS, "process %d has ended", (int)source->target.pid);
-    pm_command_fail(PM_STATUS_NOT_POOLMALLOC, "process %d no longer runs on poolmalloc: it has executed another program",
+    pm_command_fail(PM_STATUS_NOT_POOLMALLOC,
+                    "process %d no longer runs on poolmalloc: it has executed another program",
                     (int)source->target.pid);
 }
 

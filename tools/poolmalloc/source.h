@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A heap to look at: a target with poolmalloc in it, the address of its root, and the reader of its memory (snapshot.h).
+ * A heap to look at: a target with poolmalloc in it, the address of its root, and the reader of its memory
+ * (snapshot.h).
  *
  * The process is not stopped. A snapshot is taken while it runs: arenas are found through the region's maps, each once,
  * and free blocks are counted in descriptors that were copied whole, so that each row adds up whatever the process did

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * poolmalloc stat: the statistics of a running process. The dump is the library's own (dump.h), made here from the memory
- * of the process, which is neither stopped nor asked.
+ * poolmalloc stat: the statistics of a running process. The dump is the library's own (dump.h), made here from the
+ * memory of the process, which is neither stopped nor asked.
  */
 #define _GNU_SOURCE
 #include "stat.h"
@@ -24,8 +24,8 @@ static const char help[] =
     "memory is; as the program itself prints it with POOLMALLOC_STATS=1. The process goes on running meanwhile.\n"
     "\n"
     "  --json                the same as JSON\n"
-    "  --watch SECONDS       totals and busy size classes with rates, renewed that often; a line each time when the output\n"
-    "                        is no terminal; with --json a document each time\n"
+    "  --watch SECONDS       totals and busy size classes with rates, renewed that often; a line each time when the\n"
+    "                        output is no terminal; with --json a document each time\n"
     "  --count N             end after N times; without it when the process ends\n"
     "  --help\n";
 

@@ -8,8 +8,8 @@
 #include "dump.h"
 #include "source.h"
 
-/* A snapshot with its sums, for as many rows as there are; ends the command when it cannot be had. `view` is NULL or that of
- * the call before. */
+/* A snapshot with its sums, for as many rows as there are; ends the command when it cannot be had. `view` is NULL or
+ * that of the call before. */
 struct pm_view *pm_stat_take(struct pm_source *source, const struct pm_reader *reader, struct pm_view *view);
 
 /* Renews the display every `seconds`, `count` times, or until the process ends or SIGINT comes when `count` is 0. On a

@@ -106,8 +106,8 @@ check_permission(const struct pm_target *target)
             continue;
         struct iovec to = {&byte, 1}, from = {(void *)mapping->start, 1};
         if (process_vm_readv(target->pid, &to, 1, &from, 1, 0) != 1 && errno == EPERM)
-            pm_command_fail(PM_STATUS_NO_PERMISSION, "no permission to read the memory of process %d%s", (int)target->pid,
-                            geteuid() != 0 ? " (try as root)" : "");
+            pm_command_fail(PM_STATUS_NO_PERMISSION, "no permission to read the memory of process %d%s",
+                            (int)target->pid, geteuid() != 0 ? " (try as root)" : "");
         return;
     }
 }
@@ -139,7 +139,8 @@ pm_target_open_process(struct pm_target *target, const char *pid)
                             geteuid() != 0 ? " (try as root)" : "");
         if (pm_target_has_ended(target))
             pm_command_fail(PM_STATUS_NO_PROCESS, "process %d has ended", (int)target->pid);
-        pm_command_fail(PM_STATUS_NOT_POOLMALLOC, "process %d is a thread of the kernel, it has no heap", (int)target->pid);
+        pm_command_fail(PM_STATUS_NOT_POOLMALLOC, "process %d is a thread of the kernel, it has no heap",
+                        (int)target->pid);
     }
     check_permission(target);
     char link[64];

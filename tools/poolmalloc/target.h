@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the command looks into: a running process, or what a core file kept of one. Its mappings, its memory, the objects
- * that are loaded and their symbols. Nothing here stops or changes the process.
+ * What the command looks into: a running process, or what a core file kept of one. Its mappings, its memory, the
+ * objects that are loaded and their symbols. Nothing here stops or changes the process.
  *
  * Symbols are looked up in the process's own memory, where the dynamic linker finds them too: it makes no difference
  * whether the file has been deleted or replaced since, or lies in another container. Only a static program has no such
@@ -70,10 +70,12 @@ uint64_t pm_target_symbol(const struct pm_target *target, uint64_t start, const 
 /* Calls `visit` with the first address and the name of each loaded object, in the order in which symbols are looked up.
  * False when the target has no list of them (a static program, or one that the dynamic linker has not started yet). */
 bool pm_target_each_object(const struct pm_target *target,
-                           void (*visit)(const struct pm_target *, uint64_t start, const char *name, void *), void *data);
+                           void (*visit)(const struct pm_target *, uint64_t start, const char *name, void *),
+                           void *data);
 
 /* For target.c alone. */
-bool pm_core_read(const struct pm_core *core, const struct pm_target *target, uint64_t address, void *buffer, size_t size);
+bool pm_core_read(const struct pm_core *core, const struct pm_target *target, uint64_t address, void *buffer,
+                  size_t size);
 uint64_t pm_core_auxiliary(const struct pm_core *core, uint64_t type);
 void pm_core_close(struct pm_core *core);
 

@@ -128,14 +128,16 @@ pm_target_open_core(struct pm_target *target, const char *path)
     memset(core, 0, sizeof *core);
     core->fd = open(path, O_RDONLY | O_CLOEXEC);
     if (core->fd < 0)
-        pm_command_fail(errno == EACCES ? PM_STATUS_NO_PERMISSION : PM_STATUS_BAD_CORE, "%s: %s", path, strerror(errno));
+        pm_command_fail(errno == EACCES ? PM_STATUS_NO_PERMISSION : PM_STATUS_BAD_CORE, "%s: %s", path,
+                        strerror(errno));
     if (fstat(core->fd, &status) != 0 || !S_ISREG(status.st_mode))
         pm_command_fail(PM_STATUS_BAD_CORE, "%s is not a file", path);
     elf_version(EV_CURRENT);
     Elf *elf = elf_begin(core->fd, ELF_C_READ_MMAP, NULL);
     GElf_Ehdr header;
     if (elf == NULL || elf_kind(elf) != ELF_K_ELF || gelf_getehdr(elf, &header) == NULL)
-        pm_command_fail(PM_STATUS_BAD_CORE, "%s is not a core file%s", path, status.st_size == 0 ? ": it is empty" : "");
+        pm_command_fail(PM_STATUS_BAD_CORE, "%s is not a core file%s", path,
+                        status.st_size == 0 ? ": it is empty" : "");
     if (header.e_type != ET_CORE || header.e_ident[EI_CLASS] != ELFCLASS64)
         pm_command_fail(PM_STATUS_BAD_CORE, "%s is not a core file of a 64-bit program", path);
     read_segments(target, elf, path, (uint64_t)status.st_size);

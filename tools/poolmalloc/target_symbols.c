@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Objects and symbols in the memory of a target: program headers, dynamic section, hash table, and the dynamic linker's
- * list of objects. What is read may be anything: every length is bounded, and a table that makes no sense is one without
- * the symbol.
+ * list of objects. What is read may be anything: every length is bounded, and a table that makes no sense is one
+ * without the symbol.
  */
 #include <elf.h>
 #include <limits.h>
@@ -38,7 +38,8 @@ read_dynamic(struct object *object, const Elf64_Phdr *segments, size_t count)
     size_t entries = dynamic->p_memsz / sizeof object->dynamic[0];
     if (entries > DYNAMIC_MAX)
         entries = DYNAMIC_MAX;
-    if (!pm_target_read(object->target, object->bias + dynamic->p_vaddr, object->dynamic, entries * sizeof object->dynamic[0]))
+    if (!pm_target_read(object->target, object->bias + dynamic->p_vaddr, object->dynamic,
+                        entries * sizeof object->dynamic[0]))
         return false;
     while (object->dynamic_count < entries && object->dynamic[object->dynamic_count][0] != DT_NULL)
         object->dynamic_count++;
@@ -82,9 +83,11 @@ match_symbol(const struct object *object, uint64_t index, const char *name)
 {
     Elf64_Sym symbol;
     char found[128];
-    if (!pm_target_read(object->target, dynamic_address(object, DT_SYMTAB) + index * sizeof symbol, &symbol, sizeof symbol) ||
+    if (!pm_target_read(object->target, dynamic_address(object, DT_SYMTAB) + index * sizeof symbol, &symbol,
+                        sizeof symbol) ||
         symbol.st_shndx == SHN_UNDEF || ELF64_ST_BIND(symbol.st_info) == STB_LOCAL ||
-        !pm_target_read_string(object->target, dynamic_address(object, DT_STRTAB) + symbol.st_name, found, sizeof found) ||
+        !pm_target_read_string(object->target, dynamic_address(object, DT_STRTAB) + symbol.st_name, found,
+                               sizeof found) ||
         strcmp(found, name) != 0)
         return 0;
     return object->bias + symbol.st_value;
@@ -100,7 +103,8 @@ find_in_gnu_hash(const struct object *object, uint64_t table, const char *name)
         return 0;
     uint64_t buckets = table + sizeof header + header[2] * UINT64_C(8);
     uint64_t chains = buckets + header[0] * UINT64_C(4);
-    if (!pm_target_read(object->target, buckets + hash % header[0] * UINT64_C(4), &bucket, sizeof bucket) || bucket < header[1])
+    if (!pm_target_read(object->target, buckets + hash % header[0] * UINT64_C(4), &bucket, sizeof bucket) ||
+        bucket < header[1])
         return 0;
     for (uint32_t index = bucket; index - bucket < CHAIN_MAX; index++) {
         if (!pm_target_read(object->target, chains + (index - header[1]) * UINT64_C(4), &entry, sizeof entry))

@@ -75,7 +75,8 @@ scale(uint64_t number, unsigned step, const char *const *units, char buffer[16])
     unsigned unit = 0;
     for (; value >= (step == 1024 ? 1023.5 : 999.5) && unit < 5; unit++)
         value /= step;
-    snprintf(buffer, 16, unit > 0 && value < 9.95 ? "%.1f%s%s" : "%.0f%s%s", value, units[unit][0] != '\0' ? " " : "", units[unit]);
+    snprintf(buffer, 16, unit > 0 && value < 9.95 ? "%.1f%s%s" : "%.0f%s%s", value, units[unit][0] != '\0' ? " " : "",
+             units[unit]);
     return buffer;
 }
 

@@ -18,7 +18,8 @@ bool pm_terminal_unicode(void);
 /* A horizontal bar of `eighths` / 8 columns, padded to `columns`. */
 void pm_terminal_bar(unsigned eighths, unsigned columns);
 
-/* "17", "3.2 k", "45 M": at most 6 characters. In powers of 1000 for counts, of 1024 for bytes, with "KiB" and so on. */
+/* "17", "3.2 k", "45 M": at most 6 characters. In powers of 1000 for counts, of 1024 for bytes, with "KiB" and so on.
+ */
 const char *pm_terminal_count(uint64_t number, char buffer[16]);
 const char *pm_terminal_bytes(uint64_t number, char buffer[16]);
 
