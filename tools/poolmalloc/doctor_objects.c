@@ -9,7 +9,7 @@
 
 #include "command.h"
 #include "doctor.h"
-#include "elf.h"
+#include "elf_file.h"
 #include "library.h"
 #include "program.h"
 

@@ -13,7 +13,7 @@
 
 #include "command.h"
 #include "doctor.h"
-#include "elf.h"
+#include "elf_file.h"
 #include "target.h"
 
 /* A variable of the environment that a process was started with; NULL when it is not there. The caller frees it. */

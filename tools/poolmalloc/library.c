@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "command.h"
-#include "elf.h"
+#include "elf_file.h"
 
 char *
 pm_library_look(const char *name)

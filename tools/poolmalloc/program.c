@@ -14,7 +14,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "elf.h"
+#include "elf_file.h"
 
 #define SCRIPT_DEPTH 5 /* as far as the kernel follows scripts that are run by scripts */
 

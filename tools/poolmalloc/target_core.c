@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "command.h"
-#include "elf.h"
+#include "elf_file.h"
 #include "target.h"
 
 #define BUILD_ID_MAX 64

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "elf.h"
+#include "elf_file.h"
 #include "target.h"
 
 #define SEGMENTS_MAX 64

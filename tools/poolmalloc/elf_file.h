@@ -3,8 +3,8 @@
  * What the command wants to know of an ELF file: can the dynamic linker preload into it, which allocation functions
  * does it define. Reading is libelf's.
  */
-#ifndef PM_ELF_H
-#define PM_ELF_H
+#ifndef PM_ELF_FILE_H
+#define PM_ELF_FILE_H
 
 #include <gelf.h>
 #include <stdbool.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "elf.h"
+#include "elf_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
