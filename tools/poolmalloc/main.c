@@ -29,7 +29,7 @@ static const struct subcommand table[] = {
 
 const char *pm_command_name;
 
-static void
+static void __attribute__((format(printf, 1, 0)))
 print_line(const char *format, va_list arguments)
 {
     fflush(stdout);
