@@ -119,6 +119,9 @@ struct pm_stats {
     size_t pools;            /* pools assigned to classes */
     size_t pools_free;       /* free pools in owned arenas */
     size_t pools_free_dirty; /* those of them whose pages the kernel still holds for us */
+    size_t pools_reserved;   /* pools set aside for a class that has not used them yet */
+    size_t pools_maps;       /* pools that hold the free-block maps of the 8-byte class; pools + pools_free +
+                              * pools_reserved + pools_maps is 63 for each arena */
     size_t bytes_in_use;     /* bytes of blocks the program holds */
     size_t bytes_magazine;
     size_t bytes_free; /* bytes of free blocks in pools */
@@ -132,11 +135,16 @@ struct pm_stats {
     struct pm_class_stats classes[PM_CLASS_COUNT];
 };
 
-/* Fills `stats`. Counts of running threads are a moment old: magazines of other threads are read while they move. */
+/* Fills `stats`, without taking a lock: while other threads allocate each row is true to itself (in use + in magazines +
+ * free = capacity), and the rows are a moment apart. Costs a system call for each arena. When there is no memory to gather
+ * it, all is 0. */
 PM_API void pm_stats_get(struct pm_stats *stats) PM_NOEXCEPT;
 
-/* Writes the same as readable text to the file descriptor `fd`. Nothing is allocated. */
+/* Writes all that is known to the file descriptor `fd`: size classes, arenas, heaps, totals, and an account of the
+ * resident memory; as text of at most 100 columns, and as JSON (docs/statistics.schema.json). Nothing is allocated but a
+ * mapping that is gone afterwards. errno is kept. */
 PM_API void pm_stats_print(int fd) PM_NOEXCEPT;
+PM_API void pm_stats_print_json(int fd) PM_NOEXCEPT;
 
 /* PM_VERSION_STRING of the library that is loaded. */
 PM_API const char *pm_version(void) PM_NOEXCEPT;

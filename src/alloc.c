@@ -14,6 +14,7 @@
 #include "process.h"
 #include "purge.h"
 #include "report.h"
+#include "root.h"
 #include "stats.h"
 #include "system.h"
 
@@ -105,9 +106,20 @@ take_from_pools(unsigned class)
     return heap != NULL ? pm_heap_take_one(heap, class) : NULL;
 }
 
-/* A block of the class, at a multiple of `alignment`; when no pool is to be had the system allocator has the last word. */
+/* In the checking mode every request comes by here, so that what rounding costs can be told (root.h). */
+static void
+count_request(const void *block, unsigned class, size_t size)
+{
+    if (!pm_region_contains(block))
+        return;
+    atomic_fetch_add_explicit(&pm_requests[class].count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pm_requests[class].bytes, size, memory_order_relaxed);
+}
+
+/* A block of the class for `size` bytes, at a multiple of `alignment`; when no pool is to be had the system allocator has
+ * the last word. */
 static void *
-allocate_class(unsigned class, size_t alignment)
+allocate_class(unsigned class, size_t alignment, size_t size)
 {
     void *block = take_from_pools(class);
     while (PM_UNLIKELY(block == NULL)) {
@@ -117,6 +129,8 @@ allocate_class(unsigned class, size_t alignment)
             break;
         block = take_from_pools(class);
     }
+    if (PM_UNLIKELY(pm_options.check))
+        count_request(block, class, size);
     return block;
 }
 
@@ -127,7 +141,7 @@ pm_malloc_slow(size_t size)
         pm_process_heap(); /* the first call reads the options */
     size_t granules = (size + PM_GRANULE - 1) >> PM_GRANULE_SHIFT;
     unsigned number = pm_magazine_of_granules(granules, pm_options.alignment);
-    return number <= PM_CLASS_LAST ? allocate_class(number, PM_GRANULE) : pm_malloc_large(size);
+    return number <= PM_CLASS_LAST ? allocate_class(number, PM_GRANULE, size) : pm_malloc_large(size);
 }
 
 static _Noreturn void
@@ -238,17 +252,17 @@ pm_free_aligned_sized(void *block, size_t alignment, size_t size)
 }
 
 static void *
-malloc_class(unsigned class, size_t alignment)
+malloc_class(unsigned class, size_t alignment, size_t size)
 {
     void *block = pm_magazine_pop(&pm_heap_current->magazines[class]);
-    return PM_LIKELY(block != NULL) ? block : allocate_class(class, alignment);
+    return PM_LIKELY(block != NULL) ? block : allocate_class(class, alignment, size);
 }
 
 PM_EXPORT void *
 pm_malloc8(size_t size)
 {
     unsigned class = pm_class_of(size, PM_GRANULE);
-    return class != 0 ? malloc_class(class, PM_GRANULE) : pm_fast_malloc(size);
+    return class != 0 ? malloc_class(class, PM_GRANULE, size) : pm_fast_malloc(size);
 }
 
 PM_EXPORT void *
@@ -280,7 +294,7 @@ pm_memalign(size_t alignment, size_t size)
         return fail(ENOMEM);
     unsigned class = pm_class_of(size, alignment < PM_GRANULE ? PM_GRANULE : alignment);
     if (class != 0)
-        return malloc_class(class, alignment);
+        return malloc_class(class, alignment, size);
     if (alignment <= PM_MALLOC_ALIGNMENT)
         return pm_fast_malloc(size);
     /* Some allocators insist on a multiple of the alignment. */

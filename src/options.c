@@ -15,6 +15,7 @@ enum kind {
     BYTES,  /* a number of bytes from `low` to `high`, with K, M, G or T behind it if wanted; or 0 */
     NAME,  /* one of `names`, stored as its number from 0 on */
     PATH,
+    SIGNAL, /* its name or its number, stored as the number; or 0 */
 };
 
 struct option {
@@ -31,6 +32,8 @@ static size_t help;
 
 static const char *const purge_names[] = {"eager", "balanced", "never", NULL};
 
+static const char *const stats_names[] = {"0", "1", "text", "json", NULL};
+
 static const struct option table[] = {
     {"ALIGNMENT", CHOICE, 8, 16, 16, &pm_options.alignment,
      "alignment of malloc in bytes; 8 packs denser, for programs that need no more", NULL},
@@ -42,9 +45,12 @@ static const struct option table[] = {
      "free pages go back to the kernel: all, but what was needed again lately, or when trimmed", purge_names},
     {"HUGE_PAGES", CHOICE, 0, 1, 1, &pm_options.huge_pages,
      "0: the pools never ask for huge pages; 1: those of large programs do", NULL},
-    {"STATS", CHOICE, 0, 1, 0, &pm_options.stats, "1: print statistics on stderr when the program exits", NULL},
+    {"STATS", NAME, 0, 3, 0, &pm_options.stats,
+     "1, text or json: print statistics on stderr when the program exits", stats_names},
     {"STATS_FILE", PATH, 0, 0, 0, pm_options.stats_file,
      "print them to this file instead; %p in the name is the process number", NULL},
+    {"STATS_SIGNAL", SIGNAL, 0, 0, 0, &pm_options.stats_signal,
+     "print them on this signal, e.g. USR2, one that the program does not use", NULL},
     {"HELP", CHOICE, 0, 1, 0, &help, "1: print this table on stderr when the program starts", NULL},
 };
 
@@ -77,6 +83,8 @@ complain(const struct option *option, const char *name, const char *problem)
         pm_text_number(&text, option->high >> 20);
         pm_text_string(&text, "M");
     }
+    if (option != NULL && option->kind == SIGNAL)
+        pm_text_string(&text, ", it takes the name or number of a signal that a program can handle, or 0");
     pm_text_string(&text, "; " PREFIX "HELP=1 lists what there is\n");
     pm_text_flush(&text);
 }
@@ -121,6 +129,11 @@ set(const struct option *option, const char *string)
             if (strcmp(option->names[number], string) == 0)
                 break;
         if (option->names[number] == NULL)
+            return false;
+        break;
+    case SIGNAL:
+        number = (size_t)pm_os_signal_number(string);
+        if (number == 0 && strcmp(string, "0") != 0)
             return false;
         break;
     default:
@@ -171,7 +184,7 @@ pm_options_print(int fd)
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         const struct option *option = &table[i];
         pm_text_string(&text, "  " PREFIX);
-        pm_text_label(&text, option->name, 12);
+        pm_text_label(&text, option->name, 14);
         if (option->kind == PATH) {
             const char *path = option->value;
             pm_text_string(&text, *path != '\0' ? path : "(none)");

@@ -11,13 +11,17 @@
 
 #define PM_OPTION_PATH_MAX 1024
 
+/* POOLMALLOC_STATS, in the order of its values in options.c. */
+enum pm_stats_choice { PM_STATS_OFF, PM_STATS_ON, PM_STATS_TEXT, PM_STATS_JSON };
+
 struct pm_options {
     size_t alignment;
     size_t check;
     size_t region;
     size_t purge; /* enum pm_purge_policy */
     size_t huge_pages;
-    size_t stats;
+    size_t stats;        /* enum pm_stats_choice */
+    size_t stats_signal; /* 0 when not set */
     char stats_file[PM_OPTION_PATH_MAX]; /* empty when not set */
 };
 

@@ -87,6 +87,40 @@ void pm_os_write(int fd, const char *bytes, size_t length);
 int pm_os_create(const char *path);
 void pm_os_close(int fd);
 
+/* A file for reading, -1 when it cannot be had. Reads from where the last read ended, or at `offset`: how many bytes, 0 at
+ * the end and on any error. */
+int pm_os_open(const char *path);
+size_t pm_os_read(int fd, void *buffer, size_t size);
+size_t pm_os_read_at(int fd, void *buffer, size_t size, uint64_t offset);
+
+/* Copies memory of a process, also of this one; false when any of it cannot be read. Unmapped memory is no danger. */
+bool pm_os_read_process(long pid, uintptr_t address, void *buffer, size_t size);
+
+/* A second descriptor for the open file behind `fd`, numbered where programs do not look and closed by exec; -1 when there
+ * is none. */
+int pm_os_keep(int fd);
+
+/* Between these two the calling thread's writes to a pipe without a reader fail and do nothing else. */
+struct pm_os_pipe_guard {
+    bool blocked, pending; /* before */
+};
+struct pm_os_pipe_guard pm_os_guard_pipe(void);
+void pm_os_unguard_pipe(struct pm_os_pipe_guard guard);
+
+/* Which open file is behind a descriptor. */
+struct pm_os_file {
+    uint64_t device, inode, special;
+};
+/* False when the descriptor is closed. */
+bool pm_os_identify(int fd, struct pm_os_file *file);
+
+/* Installs a signal handler that runs with all signals blocked, on the alternate stack if the thread has one, and calls
+ * `handler`; then the handler that was there before, if there was one. */
+bool pm_os_on_signal(int number, void (*handler)(void));
+/* The signal of that name, with or without SIG, or number; 0 when there is none, or none that a program can live on
+ * with. */
+int pm_os_signal_number(const char *name);
+
 /* Ends the process by SIGABRT. */
 _Noreturn void pm_os_abort(void);
 

@@ -5,12 +5,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -52,6 +56,15 @@ pm_os_remap(void *address, size_t old_size, size_t new_size)
     return moved == MAP_FAILED ? NULL : moved;
 }
 
+/* Pools come and go by the page; a huge page under them would keep 2 MiB for one live block. And what is only reserved has
+ * no contents: without the advice gcore(1) writes all of it, many times the machine's memory, into a core file. */
+static void
+advise_reserved(void *address, size_t size)
+{
+    madvise(address, size, MADV_NOHUGEPAGE);
+    madvise(address, size, MADV_DONTDUMP);
+}
+
 void *
 pm_os_reserve(size_t size, size_t alignment)
 {
@@ -62,9 +75,8 @@ pm_os_reserve(size_t size, size_t alignment)
     if (before != 0)
         pm_os_unmap(start, before);
     pm_os_unmap(start + before + size, alignment - before);
-    /* Pools come and go by the page; a huge page under them would keep 2 MiB for one live block. */
     int saved = errno;
-    madvise(start + before, size, MADV_NOHUGEPAGE);
+    advise_reserved(start + before, size);
     errno = saved;
     return start + before;
 }
@@ -83,6 +95,8 @@ pm_os_commit(void *address, size_t size)
     uintptr_t start = (uintptr_t)address & -page;
     uintptr_t end = ((uintptr_t)address + size + page - 1) & -page;
     bool done = mprotect((void *)start, end - start, PROT_READ | PROT_WRITE) == 0;
+    if (done)
+        madvise((void *)start, end - start, MADV_DODUMP);
     errno = saved;
     return done;
 }
@@ -101,7 +115,7 @@ pm_os_decommit(void *address, size_t size)
     int saved = errno;
     /* A new mapping in place of the old one, and not mprotect: only so the kernel forgets what it had promised. */
     if (mmap(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED)
-        madvise(address, size, MADV_NOHUGEPAGE);
+        advise_reserved(address, size);
     errno = saved;
 }
 
@@ -261,6 +275,166 @@ pm_os_close(int fd)
     int saved = errno;
     close(fd);
     errno = saved;
+}
+
+int
+pm_os_open(const char *path)
+{
+    int saved = errno;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    errno = saved;
+    return fd;
+}
+
+size_t
+pm_os_read(int fd, void *buffer, size_t size)
+{
+    int saved = errno;
+    ssize_t count;
+    do {
+        count = read(fd, buffer, size);
+    } while (count < 0 && errno == EINTR);
+    errno = saved;
+    return count > 0 ? (size_t)count : 0;
+}
+
+size_t
+pm_os_read_at(int fd, void *buffer, size_t size, uint64_t offset)
+{
+    int saved = errno;
+    ssize_t count = pread(fd, buffer, size, (off_t)offset);
+    errno = saved;
+    return count > 0 ? (size_t)count : 0;
+}
+
+bool
+pm_os_read_process(long pid, uintptr_t address, void *buffer, size_t size)
+{
+    int saved = errno;
+    struct iovec to = {buffer, size}, from = {(void *)address, size};
+    ssize_t count = process_vm_readv((pid_t)pid, &to, 1, &from, 1, 0);
+    errno = saved;
+    return count == (ssize_t)size;
+}
+
+/* Above what select(2) and programs with a few files use, below the usual limit of 1024. */
+#define KEPT_DESCRIPTOR 1000
+
+int
+pm_os_keep(int fd)
+{
+    int saved = errno;
+    int kept = fcntl(fd, F_DUPFD_CLOEXEC, KEPT_DESCRIPTOR);
+    if (kept < 0)
+        kept = fcntl(fd, F_DUPFD_CLOEXEC, 10); /* a lower limit */
+    errno = saved;
+    return kept;
+}
+
+bool
+pm_os_identify(int fd, struct pm_os_file *file)
+{
+    struct stat found;
+    int saved = errno;
+    bool open = fstat(fd, &found) == 0;
+    errno = saved;
+    if (open)
+        *file = (struct pm_os_file){found.st_dev, found.st_ino, found.st_rdev};
+    return open;
+}
+
+/* ---- Signals ---- */
+
+static void (*on_signal)(void);
+static struct sigaction former;
+
+static void
+handle(int number, siginfo_t *info, void *context)
+{
+    int saved = errno;
+    on_signal();
+    errno = saved;
+    if (former.sa_flags & SA_SIGINFO)
+        former.sa_sigaction(number, info, context);
+    else if (former.sa_handler != SIG_DFL && former.sa_handler != SIG_IGN)
+        former.sa_handler(number);
+}
+
+bool
+pm_os_on_signal(int number, void (*handler)(void))
+{
+    struct sigaction action = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+    int saved = errno;
+    sigfillset(&action.sa_mask);
+    on_signal = handler;
+    /* First what is there: the handler may run as soon as it is installed. */
+    bool done = sigaction(number, NULL, &former) == 0 && sigaction(number, &action, NULL) == 0;
+    errno = saved;
+    return done;
+}
+
+struct pm_os_pipe_guard
+pm_os_guard_pipe(void)
+{
+    sigset_t pipe, before, pending;
+    int saved = errno;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe, &before);
+    errno = saved;
+    return (struct pm_os_pipe_guard){sigismember(&before, SIGPIPE) == 1, sigismember(&pending, SIGPIPE) == 1};
+}
+
+void
+pm_os_unguard_pipe(struct pm_os_pipe_guard guard)
+{
+    static const struct timespec now = {0, 0};
+    sigset_t pipe;
+    int saved = errno;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    if (!guard.pending)
+        sigtimedwait(&pipe, NULL, &now);
+    if (!guard.blocked)
+        pthread_sigmask(SIG_UNBLOCK, &pipe, NULL);
+    errno = saved;
+}
+
+static const struct {
+    const char *name;
+    int number;
+} signals[] = {
+    {"HUP", SIGHUP},   {"INT", SIGINT},   {"QUIT", SIGQUIT},     {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"PIPE", SIGPIPE},
+    {"ALRM", SIGALRM}, {"TERM", SIGTERM}, {"CHLD", SIGCHLD},     {"CONT", SIGCONT}, {"URG", SIGURG},   {"IO", SIGIO},
+    {"PROF", SIGPROF}, {"PWR", SIGPWR},   {"WINCH", SIGWINCH},   {"XCPU", SIGXCPU}, {"VTALRM", SIGVTALRM},
+};
+
+/* Those a program may ask for: not what stops or kills it, nor what reports its own faults. */
+static bool
+is_usable(int number)
+{
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+        if (signals[i].number == number)
+            return true;
+    return number >= SIGRTMIN && number <= SIGRTMAX;
+}
+
+int
+pm_os_signal_number(const char *name)
+{
+    int number = 0;
+    if (*name >= '0' && *name <= '9') {
+        for (; *name >= '0' && *name <= '9' && number < 1000; name++)
+            number = number * 10 + (*name - '0');
+        return *name == '\0' && is_usable(number) ? number : 0;
+    }
+    if (strncmp(name, "SIG", 3) == 0)
+        name += 3;
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+        if (strcmp(signals[i].name, name) == 0)
+            return signals[i].number;
+    return 0;
 }
 
 _Noreturn void

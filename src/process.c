@@ -18,6 +18,8 @@ static struct pm_heap *heaps;  /* all, linked by next */
 static struct pm_heap *parked; /* linked by next_parked */
 static size_t parked_count;
 
+struct pm_heap *const *const pm_process_heaps = &heaps;
+
 static pthread_key_t exit_key;
 static bool have_exit_key;
 

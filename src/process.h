@@ -25,4 +25,8 @@ struct pm_heap *pm_process_shared_heap(void);
 struct pm_heap *pm_process_first_heap(void);
 size_t pm_process_parked_count(void);
 
+/* Where the first of them is found, for those who read without the lock: a heap is whole before it is on the list, and
+ * never leaves it. */
+extern struct pm_heap *const *const pm_process_heaps;
+
 #endif

@@ -33,6 +33,8 @@ static unsigned lowest_chunk;     /* no chunk below it has a free arena */
 static uintptr_t first_arena;
 static struct pm_region_counts counts;
 
+const struct pm_region_books pm_region_books = {free_arenas, dirty_arenas, &committed_chunks, &first_arena, &counts};
+
 static size_t
 size_to_try_first(void)
 {

@@ -35,6 +35,15 @@ struct pm_region_counts {
     size_t arenas_free, arenas_dirty;
 };
 
+/* Where the region keeps its books, for those who read them without the lock (snapshot.h). */
+struct pm_region_books {
+    const uint64_t *free_arenas, *dirty_arenas; /* a word for each chunk */
+    const unsigned *committed_chunks;
+    const uintptr_t *first_arena;
+    const struct pm_region_counts *counts;
+};
+
+extern const struct pm_region_books pm_region_books;
 extern struct pm_region pm_region;
 extern struct pm_lock pm_region_lock;
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the pools hold, gathered from the heaps and the region on request: pm_stats_get and pm_stats_print
- * (poolmalloc.h), the dump at exit that POOLMALLOC_STATS asks for, and the statistics calls of glibc, which report pools
- * and system allocator together. Nothing here allocates but what stdio needs for malloc_info.
+ * What this process holds, by the same snapshot that other processes take of it: pm_stats_get and pm_stats_print
+ * (poolmalloc.h), the dumps that POOLMALLOC_STATS asks for, and the statistics calls of glibc, which report pools and
+ * system allocator together. No lock of the library is taken. Nothing here allocates but what stdio needs for malloc_info.
  * Layer 4: uses process.h and everything below.
  */
 #ifndef PM_STATS_H
 #define PM_STATS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -32,7 +33,11 @@ struct mallinfo pm_stats_mallinfo(void);
 /* As malloc_stats(3), on a file descriptor. */
 void pm_stats_print_totals(int fd);
 
-/* The dump that POOLMALLOC_STATS asks for. */
+/* The dump of this process. `ask_system`: the system allocator says what it holds; not in a signal handler, which may have
+ * interrupted it. */
+void pm_stats_dump(int fd, bool json, bool ask_system);
+
+/* stats_output.c: the dump that POOLMALLOC_STATS asks for. */
 void pm_stats_at_exit(void);
 
 /* As malloc_info(3): XML. -1 and EINVAL when `options` is not 0. */

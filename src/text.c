@@ -77,6 +77,12 @@ pm_text_column(struct pm_text *text, uint64_t number, unsigned width)
 void
 pm_text_pointer(struct pm_text *text, const void *pointer)
 {
+    pm_text_hex(text, (uintptr_t)pointer);
+}
+
+void
+pm_text_hex(struct pm_text *text, uint64_t number)
+{
     pm_text_string(text, "0x");
-    digits(text, (uintptr_t)pointer, 16, 0);
+    digits(text, number, 16, 0);
 }

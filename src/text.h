@@ -24,6 +24,7 @@ void pm_text_column(struct pm_text *text, uint64_t number, unsigned width);
 /* Left-aligned in `width` columns. */
 void pm_text_label(struct pm_text *text, const char *string, unsigned width);
 void pm_text_pointer(struct pm_text *text, const void *pointer);
+void pm_text_hex(struct pm_text *text, uint64_t number);
 void pm_text_flush(struct pm_text *text);
 
 #endif

@@ -22,7 +22,7 @@ trap 'rm -rf "$work"' EXIT
 if [ "$libraries" = build ]; then
     libraries=$work/build
     cmake -S "$source" -B "$libraries" -G Ninja -DCMAKE_C_COMPILER="$compiler" -DPOOLMALLOC_BUILD_TESTS=OFF \
-        -DPOOLMALLOC_BUILD_BENCH=OFF -DCMAKE_C_FLAGS=-Werror >"$work/log" 2>&1 &&
+        -DPOOLMALLOC_BUILD_BENCH=OFF -DPOOLMALLOC_BUILD_COMMAND=OFF -DCMAKE_C_FLAGS=-Werror >"$work/log" 2>&1 &&
         cmake --build "$libraries" >>"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
 fi
 

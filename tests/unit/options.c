@@ -10,6 +10,7 @@
 #include "unit.h"
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -81,7 +82,7 @@ Test(options, choices_take_their_two_values)
         {"POOLMALLOC_ALIGNMENT=8", &pm_options.alignment, 8}, {"POOLMALLOC_ALIGNMENT=16", &pm_options.alignment, 16},
         {"POOLMALLOC_CHECK=1", &pm_options.check, 1},         {"POOLMALLOC_CHECK=0", &pm_options.check, 0},
         {"POOLMALLOC_STATS=1", &pm_options.stats, 1},         {"POOLMALLOC_STATS=0", &pm_options.stats, 0},
-        {"POOLMALLOC_STATS=001", &pm_options.stats, 1},       {"POOLMALLOC_HUGE_PAGES=0", &pm_options.huge_pages, 0},
+        {"POOLMALLOC_CHECK=001", &pm_options.check, 1},       {"POOLMALLOC_HUGE_PAGES=0", &pm_options.huge_pages, 0},
         {"POOLMALLOC_HUGE_PAGES=1", &pm_options.huge_pages, 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -109,7 +110,7 @@ Test(options, choices_refuse_everything_else)
         snprintf(variable, sizeof variable, "POOLMALLOC_CHECK=%s", checks[i]);
         require_refused(variable, TAKES("CHECK", "0 or 1"));
         snprintf(variable, sizeof variable, "POOLMALLOC_STATS=%s", checks[i]);
-        require_refused(variable, TAKES("STATS", "0 or 1"));
+        require_refused(variable, TAKES("STATS", "0, 1, text or json"));
         snprintf(variable, sizeof variable, "POOLMALLOC_HUGE_PAGES=%s", checks[i]);
         require_refused(variable, TAKES("HUGE_PAGES", "0 or 1"));
         snprintf(variable, sizeof variable, "POOLMALLOC_HELP=%s", checks[i]);
@@ -195,7 +196,7 @@ Test(options, paths_up_to_their_length)
 Test(options, an_empty_value_is_the_default)
 {
     static const char *const names[] = {"ALIGNMENT", "CHECK", "REGION", "PURGE", "HUGE_PAGES", "STATS",
-                                        "STATS_FILE", "HELP"};
+                                        "STATS_FILE", "STATS_SIGNAL", "HELP"};
     char variable[64];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         snprintf(variable, sizeof variable, "POOLMALLOC_%s=", names[i]);
@@ -228,6 +229,41 @@ Test(options, several_variables_one_line_for_each_mistake)
     REQUIRE(pm_options.region == (size_t)32 << 20, "region %zu", pm_options.region);
 }
 
+Test(options, signals_have_names_and_numbers)
+{
+    static const struct {
+        const char *value;
+        size_t expected;
+    } cases[] = {{"USR2", SIGUSR2}, {"SIGUSR2", SIGUSR2}, {"12", 12}, {"HUP", SIGHUP}, {"40", 40}, {"0", 0}};
+    static const char *const wrong[] = {"KILL", "SIGSTOP", "9", "11", "SEGV", "usr2", "65", "-1", "12x", "SIG", " 12",
+                                        "99999999999999999999", "32"};
+    char variable[64];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        snprintf(variable, sizeof variable, "POOLMALLOC_STATS_SIGNAL=%s", cases[i].value);
+        read_one(variable);
+        require_written(variable, "");
+        REQUIRE(pm_options.stats_signal == cases[i].expected, "%s: %zu", variable, pm_options.stats_signal);
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        snprintf(variable, sizeof variable, "POOLMALLOC_STATS_SIGNAL=%s", wrong[i]);
+        require_refused(variable,
+                        TAKES("STATS_SIGNAL", "the name or number of a signal that a program can handle, or 0"));
+        REQUIRE(pm_options.stats_signal == 0, "%s: %zu", variable, pm_options.stats_signal);
+    }
+}
+
+Test(options, statistics_have_formats)
+{
+    static const char *const names[] = {"0", "1", "text", "json"};
+    char variable[64];
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(variable, sizeof variable, "POOLMALLOC_STATS=%s", names[i]);
+        read_one(variable);
+        require_written(variable, "");
+        REQUIRE(pm_options.stats == i, "%s: %zu", variable, pm_options.stats);
+    }
+}
+
 /* Help shows what is in force, so it comes after the whole environment, wherever it stands in it. */
 Test(options, help_prints_the_table)
 {
@@ -237,16 +273,17 @@ Test(options, help_prints_the_table)
     require_written(
         "help",
         "poolmalloc reads these environment variables (value in force, then the default):\n"
-        "  POOLMALLOC_ALIGNMENT   8 (16)  alignment of malloc in bytes; 8 packs denser, for programs that need no "
+        "  POOLMALLOC_ALIGNMENT     8 (16)  alignment of malloc in bytes; 8 packs denser, for programs that need no "
         "more\n"
-        "  POOLMALLOC_CHECK       0 (0)  1: no magazines, so every wrong free is recognised at once; slow\n"
-        "  POOLMALLOC_REGION      16777216 (0)  address space to reserve for the pools, e.g. 64G; 0: 4 times "
+        "  POOLMALLOC_CHECK         0 (0)  1: no magazines, so every wrong free is recognised at once; slow\n"
+        "  POOLMALLOC_REGION        16777216 (0)  address space to reserve for the pools, e.g. 64G; 0: 4 times "
         "the memory, 64G at least\n"
-        "  POOLMALLOC_PURGE       never (balanced)  free pages go back to the kernel: all, but what was needed "
+        "  POOLMALLOC_PURGE         never (balanced)  free pages go back to the kernel: all, but what was needed "
         "again lately, or when trimmed\n"
-        "  POOLMALLOC_HUGE_PAGES  0 (1)  0: the pools never ask for huge pages; 1: those of large programs do\n"
-        "  POOLMALLOC_STATS       0 (0)  1: print statistics on stderr when the program exits\n"
-        "  POOLMALLOC_STATS_FILE  /tmp/out (none)  print them to this file instead; %p in the name is the process "
+        "  POOLMALLOC_HUGE_PAGES    0 (1)  0: the pools never ask for huge pages; 1: those of large programs do\n"
+        "  POOLMALLOC_STATS         0 (0)  1, text or json: print statistics on stderr when the program exits\n"
+        "  POOLMALLOC_STATS_FILE    /tmp/out (none)  print them to this file instead; %p in the name is the process "
         "number\n"
-        "  POOLMALLOC_HELP        1 (0)  1: print this table on stderr when the program starts\n");
+        "  POOLMALLOC_STATS_SIGNAL  0 (0)  print them on this signal, e.g. USR2, one that the program does not use\n"
+        "  POOLMALLOC_HELP          1 (0)  1: print this table on stderr when the program starts\n");
 }

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: MIT
+"""The statistics of real processes, preloaded, as a user asks for them: PM_LIBRARY, PM_WORKLOAD and PM_SCHEMA say where."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+import unittest.mock
+
+import dump
+
+LIBRARY, WORKLOAD = os.environ["PM_LIBRARY"], os.environ["PM_WORKLOAD"]
+with open(os.environ["PM_SCHEMA"], encoding="ascii") as file:
+    SCHEMA = json.load(file)
+
+
+def start(*arguments, preload=LIBRARY, program=WORKLOAD, **settings):
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    streams.update({name: settings.pop(name) for name in list(settings) if name in ("stdout", "stderr", "pass_fds")})
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("POOLMALLOC_")}
+    environment.update({"POOLMALLOC_" + name: value for name, value in settings.items()})
+    if preload:
+        environment["LD_PRELOAD"] = preload
+    return subprocess.Popen([program, *arguments], env=environment, text=True, **streams)
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.addCleanup(self.directory.cleanup)
+
+    def path(self, name):
+        return os.path.join(self.directory.name, name)
+
+    def run_workload(self, *arguments, status=0, **settings):
+        process = start(*arguments, **settings)
+        out, errors = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, status, errors)
+        return process.pid, out, errors
+
+    def require_json(self, text, count, pid=None):
+        dumps = dump.all_json(text)
+        self.assertEqual(len(dumps), count)
+        for one in dumps:
+            dump.check_json(one, SCHEMA)
+            if pid is not None:
+                self.assertEqual(one["pid"], pid)
+        return dumps
+
+
+class AtExit(Case):
+    def test_text(self):
+        for value in ("1", "text"):
+            pid, _, errors = self.run_workload("fill", STATS=value)
+            dump.check_text(errors, pid)
+
+    def test_json(self):
+        pid, _, errors = self.run_workload("fill", STATS="json")
+        found, = self.require_json(errors, 1, pid)
+        self.assertEqual(len(found["classes"]), 33)  # 8, and all that malloc aligns to 16
+        self.assertGreater(found["totals"]["live_bytes"], 1000000)
+
+    def test_nothing_unasked(self):
+        self.assertEqual(self.run_workload("fill"), (unittest.mock.ANY, "", ""))
+        self.assertEqual(self.run_workload("fill", STATS="0")[2], "")
+
+    def test_checking_mode_counts_calls(self):
+        pid, _, errors = self.run_workload("fill", STATS="json", CHECK="1")
+        found, = self.require_json(errors, 1, pid)
+        # What fill() asks for, in Python: sizes and the classes they go to. libc's own few calls come on top.
+        asked = [(i * 7919) % (4000 if i % 50 == 0 else 513) for i in range(20000)]
+        asked = [size for size in asked if size <= 512]
+        of_class = [8 if size <= 8 else (size + 15) // 16 * 16 for size in asked]
+        for row in found["classes"]:
+            expected = of_class.count(row["block_bytes"])
+            self.assertLessEqual(expected, row["allocations"])
+            self.assertLess(row["allocations"], expected + 20)
+            lost = sum(given - size for size, given in zip(asked, of_class) if given == row["block_bytes"])
+            self.assertLessEqual(lost, row["rounding_bytes"])
+            self.assertLess(row["rounding_bytes"], lost + 20 * 16)
+        dump.check_text(self.run_workload("fill", STATS="text", CHECK="1")[2], check=True)
+
+    def test_compact_mode(self):
+        _, _, errors = self.run_workload("fill", STATS="json", ALIGNMENT="8")
+        self.assertEqual(len(self.require_json(errors, 1)[0]["classes"]), 64)
+
+    def test_file(self):
+        pid, _, errors = self.run_workload("fill", STATS="json", STATS_FILE=self.path("a.%p.%p"))
+        self.assertEqual(errors, "")
+        self.assertEqual(os.listdir(self.directory.name), [f"a.{pid}.{pid}"])
+        with open(self.path(f"a.{pid}.{pid}"), encoding="ascii") as written:
+            self.require_json(written.read(), 1, pid)
+
+    def test_a_file_that_cannot_be_written(self):
+        _, _, errors = self.run_workload("fill", STATS="1", STATS_FILE="/none/such")
+        self.assertEqual(errors, "poolmalloc: cannot write statistics to /none/such\n")
+
+    def test_forked_children(self):
+        pid, _, _ = self.run_workload("fork", STATS="json", STATS_FILE=self.path("name"))
+        names = sorted(os.listdir(self.directory.name))
+        self.assertEqual(len(names), 3, names)
+        for name in names:
+            with open(self.path(name), encoding="ascii") as written:
+                found, = self.require_json(written.read(), 1)
+            self.assertEqual(name, "name" if found["pid"] == pid else f"name.{found['pid']}")
+
+    def test_from_atexit_with_stdio_closed(self):
+        with open(self.path("out"), "w+b") as out:
+            os.dup2(out.fileno(), 3)
+            try:
+                self.run_workload("atexit", pass_fds=(3,))
+            finally:
+                os.close(3)
+            out.seek(0)
+            self.require_json(out.read().decode(), 1)
+
+
+class Descriptors(Case):
+    def test_stderr_closed_before_the_end(self):
+        """coreutils close it in a handler of atexit, before the library's last word."""
+        process = start("/", program="/bin/ls", STATS="1", STATS_SIGNAL="USR2")
+        _, errors = process.communicate(timeout=60)
+        dump.check_text(errors, process.pid)
+
+    def test_its_numbers_are_files_of_the_program(self):
+        for way in ("fill", "reuse"):
+            path = self.path("file")
+            script = f'exec "{WORKLOAD}" {way} "{path}" 2>&-' if way == "fill" else f'exec "{WORKLOAD}" {way} "{path}"'
+            process = start("-c", script, program="/bin/sh", STATS="1", STATS_SIGNAL="USR2")
+            _, errors = process.communicate(timeout=60)
+            self.assertEqual((process.returncode, errors), (0, ""))
+            if way == "reuse":
+                self.assertEqual(os.path.getsize(path), 0)
+
+    def test_nobody_reads(self):
+        """A pipe without a reader: the program lives as it would without statistics."""
+        for way in ("fill", "raise"):
+            reading, writing = os.pipe()
+            os.close(reading)
+            process = start(way, STATS="1", STATS_SIGNAL="USR2", stderr=writing)
+            os.close(writing)
+            process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 0)
+
+
+class OnSignal(Case):
+    def test_storm(self):
+        _, _, errors = self.run_workload("storm", "1000", STATS="json", STATS_SIGNAL="USR2")
+        dumps = dump.all_json(errors)
+        self.assertGreater(len(dumps), 100)
+        for found in dumps:
+            dump.check_json(found, SCHEMA)
+        self.assertGreater(max(len(found["heaps"]) for found in dumps), 4)
+
+    def test_storm_of_text(self):
+        _, _, errors = self.run_workload("storm", "200", STATS_SIGNAL="SIGUSR2")
+        texts = re.split("(?m)^(?=poolmalloc .* statistics)", errors)[1:]
+        self.assertGreater(len(texts), 20)
+        for text in texts:
+            dump.check_text(text)
+
+    def test_errno_is_kept(self):
+        _, _, errors = self.run_workload("raise", STATS="json", STATS_SIGNAL="12")
+        self.require_json(errors, 100)  # 99 signals and the exit
+
+    def test_the_system_allocator_is_not_asked(self):
+        _, _, errors = self.run_workload("raise", STATS="json", STATS_SIGNAL="USR2")
+        asked = [found["system_allocator"]["obtained_bytes"] is not None for found in dump.all_json(errors)]
+        self.assertEqual(asked, 99 * [False] + [True])
+
+    def test_off_unless_asked_for(self):
+        process = start("raise", STATS="1")
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, -signal.SIGUSR2)
+
+    def test_the_program_installs_a_handler(self):
+        _, _, errors = self.run_workload("own_handler", STATS_SIGNAL="USR2")
+        self.assertEqual(errors, "")
+
+    def test_the_program_had_a_handler(self):
+        pid, _, errors = self.run_workload("late", LIBRARY, preload=None, STATS_SIGNAL="USR2")
+        dump.check_text(errors, pid)
+
+    def test_children_of_a_process_with_threads(self):
+        self.run_workload("fork_threads", STATS="json", STATS_SIGNAL="USR2", STATS_FILE=self.path("x"))
+        for name in os.listdir(self.directory.name):
+            with open(self.path(name), encoding="ascii") as written:
+                self.require_json(written.read(), 1)
+        self.assertEqual(len(os.listdir(self.directory.name)), 21)
+
+    def test_a_signal_from_outside(self):
+        """And no dump at exit, when only the signal was asked for."""
+        self.run_workload("fill", STATS_SIGNAL="HUP", STATS_FILE=self.path("x"))
+        self.assertEqual(os.listdir(self.directory.name), [])
+        process = start("-c", "import time; time.sleep(60)", program="/usr/bin/python3", STATS_SIGNAL="HUP",
+                        STATS_FILE=self.path("x"))
+        time.sleep(0.5)
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        process.kill()
+        process.communicate()
+        with open(self.path("x"), encoding="ascii") as written:
+            dump.check_text(written.read(), process.pid)
+
+
+class Account(Case):
+    def test_resident_is_what_the_kernel_says(self):
+        """A quiet process: its dump against what /proc says of it at the same time."""
+        environment = {**os.environ, "PYTHONMALLOC": "malloc", "LD_PRELOAD": LIBRARY, "POOLMALLOC_STATS": "json",
+                       "POOLMALLOC_STATS_SIGNAL": "USR1"}
+        code = "x = [bytes(i % 400) for i in range(200000)]; del x[::3]; import time; print(flush=True); time.sleep(60)"
+        process = subprocess.Popen(["/usr/bin/python3", "-c", code], env=environment, text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.readline()
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.5)
+        with open(f"/proc/{process.pid}/smaps", encoding="ascii") as smaps:
+            kernel = self.resident_by_kind(smaps.read())
+        process.kill()
+        found, = self.require_json(process.communicate()[1], 1, process.pid)
+        parts = {part["part"]: part["bytes"] for part in found["resident"]["parts"]}
+        # The dump has a mapping of its own while it is made, and its code and stack are there for the first time.
+        self.assertLess(abs(found["resident"]["bytes"] - sum(kernel.values())), 16 * 4096)
+        for part, kind in (("stack", "[stack]"), ("system_heap", "[heap]"), ("files", "files")):
+            self.assertLess(abs(parts[part] - kernel[kind]), 4 * 4096 + 1, part)
+            self.assertGreater(parts[part], 4 * 4096, part)
+        live = found["totals"]["live_bytes"]
+        self.assertGreater(live, 25000000)
+        self.assertLess(abs(parts["live_blocks"] - live), live / 100)
+
+    @staticmethod
+    def resident_by_kind(smaps):
+        kinds = {"[stack]": 0, "[heap]": 0, "files": 0, "": 0}
+        for mapping in re.split("(?m)^(?=[0-9a-f]+-)", smaps)[1:]:
+            name = (mapping.split("\n")[0].split(maxsplit=5) + [""])[5]
+            rss = int(re.search(r"(?m)^Rss:\s+(\d+) kB", mapping)[1]) * 1024
+            kinds[name if name in kinds else "files"] += rss
+        return kinds
+
+    def test_large_blocks_are_the_system_allocators(self):
+        """Counted once: no more than the most that the process ever had."""
+        code = "import ctypes; p = ctypes.CDLL(None).malloc; p.restype = ctypes.c_void_p; ctypes.memset(p(60000000), 1, 60000000)"
+        process = start("-c", code, program="/usr/bin/python3", STATS="json", STATS_FILE=self.path("x"))
+        _, _, usage = os.wait4(process.pid, 0)
+        process.stdout.close()
+        process.stderr.close()
+        process.returncode = 0
+        with open(self.path("x"), encoding="ascii") as written:
+            resident = self.require_json(written.read(), 1)[0]["resident"]
+        self.assertLess(resident["bytes"], usage.ru_maxrss * 1024 + 10 * 4096)
+        self.assertLess(abs(resident["peak_bytes"] - usage.ru_maxrss * 1024), 64 * 4096)
+
+
+class Glibc(Case):
+    def test_calls(self):
+        _, _, errors = self.run_workload("glibc")
+        small, large = map(int, re.match(r"small (\d+) large (\d+)\n", errors).groups())
+        self.assertTrue(10000 * 112 <= small < 10000 * 112 + 50000, small)
+        self.assertTrue(3000000 <= large < 3100000, large)
+        used = int(re.search(r"in blocks in use +(\d+) bytes", errors)[1])
+        self.assertGreater(used, 4000000)
+        row = re.search(r'<class size="112" pools="(\d+)" used="(\d+)"', errors)
+        self.assertGreaterEqual(int(row[2]), 10000)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

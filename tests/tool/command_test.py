@@ -1,0 +1,534 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Tests of the command poolmalloc, as a user runs it. Every bad input gives its own exit status and one line on stderr.
+
+CMake passes where things are in TOOL_COMMAND, TOOL_LIBRARY, TOOL_PROGRAMS, and how often to look in TOOL_ROUNDS.
+"""
+import fcntl
+import json
+import os
+import pathlib
+import pty
+import re
+import resource
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import termios
+import time
+import unittest
+import xml.etree.ElementTree as ElementTree
+
+COMMAND = os.environ["TOOL_COMMAND"]
+LIBRARY = os.environ["TOOL_LIBRARY"]
+PROGRAMS = pathlib.Path(os.environ["TOOL_PROGRAMS"])
+ROUNDS = int(os.environ["TOOL_ROUNDS"])
+CHURN = str(PROGRAMS / "tool_churn")
+PYTHON = "/usr/bin/python3"
+
+NO_PROCESS, NO_PERMISSION, NOT_POOLMALLOC, OTHER_VERSION, BAD_CORE = 112, 113, 114, 115, 116
+NOT_PRELOADABLE, NO_LIBRARY, NO_OUTPUT, NO_RESULT, USAGE, NOT_EXECUTABLE, NOT_FOUND = 117, 118, 119, 120, 125, 126, 127
+NOBODY = 65534
+
+
+def environment(**more):
+    names = {name: value for name, value in os.environ.items() if not name.startswith("POOLMALLOC_")}
+    names.pop("LD_PRELOAD", None)
+    return {**names, **more}
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = pathlib.Path(directory.name)
+        self.directory.chmod(0o755)
+
+    def command(self, *arguments, **options):
+        options.setdefault("env", environment())
+        return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+
+    def good(self, *arguments, **options):
+        result = self.command(*arguments, **options)
+        self.assertEqual((result.returncode, result.stderr), (0, ""), result.stdout)
+        return result.stdout
+
+    def bad(self, status, pattern, *arguments, **options):
+        result = self.command(*arguments, **options)
+        self.assertEqual(result.returncode, status, result.stdout + result.stderr)
+        self.assertEqual(result.stdout, "")
+        self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+        self.assertRegex(result.stderr, "^poolmalloc" + (f" {arguments[0]}: " if arguments[:1] and
+                         arguments[0] in ("run", "stat", "map", "advise", "doctor") else ": "))
+        self.assertRegex(result.stderr, pattern)
+
+    def start(self, *command, ready=True, **options):
+        options.setdefault("env", environment())
+        process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True, **options)
+        self.addCleanup(self.stop, process)
+        if ready:
+            self.assertEqual(process.stdout.readline(), "ready\n")
+        return process
+
+    @staticmethod
+    def stop(process):
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+    def start_churn(self, threads=4, *options):
+        return self.start(COMMAND, "run", *options, "--", CHURN, threads)
+
+
+class Frame(Case):
+    def test_usage(self):
+        self.bad(USAGE, "which subcommand")
+        self.bad(USAGE, "no subcommand bogus", "bogus")
+        self.bad(USAGE, "no option --bogus", "--bogus")
+        for subcommand in ("run", "stat", "map", "advise", "doctor"):
+            self.bad(USAGE, "no option --bogus", subcommand, "--bogus")
+            self.bad(USAGE, "no option -x", subcommand, "-x")
+            if subcommand != "doctor":
+                self.bad(USAGE, ": ", subcommand)
+
+    def test_help(self):
+        table = self.good("--help")
+        for status in (NO_PROCESS, NO_PERMISSION, NOT_POOLMALLOC, OTHER_VERSION, BAD_CORE, NOT_PRELOADABLE, NO_LIBRARY,
+                       NO_OUTPUT, NO_RESULT, USAGE, NOT_EXECUTABLE, NOT_FOUND):
+            self.assertRegex(table, rf"\n +{status}  \w")
+        for subcommand in ("run", "stat", "map", "advise", "doctor"):
+            text = self.good(subcommand, "--help")
+            self.assertTrue(text.startswith(f"usage: poolmalloc {subcommand} "))
+            self.assertEqual(text, self.good("help", subcommand))
+            self.assertLessEqual(max(map(len, text.splitlines())), 120)
+        self.assertRegex(self.good("--version"), r"^poolmalloc \d+\.\d+\.\d+\n$")
+
+    def test_values(self):
+        self.bad(USAGE, "--alignment cannot be '7'", "run", "--alignment", "7", "true")
+        self.bad(USAGE, "--stats cannot be 'xml'", "run", "--stats=xml", "true")
+        self.bad(USAGE, "--region takes", "run", "--region", "lots", "true")
+        self.bad(USAGE, "--alignment needs a value", "run", "--alignment")
+        self.bad(USAGE, "--check takes no value", "run", "--check=1", "true")
+        self.bad(USAGE, "--preload-only is", "run", "--preload-only", "--stats", "true")
+        self.bad(USAGE, "PID takes a number", "stat", "12x")
+        self.bad(USAGE, "PID takes a number", "stat", "0")
+        self.bad(USAGE, "--watch takes seconds", "stat", "--watch", "0", "1")
+        self.bad(USAGE, "--watch takes seconds", "stat", "--watch", "nan", "1")
+        self.bad(USAGE, "--count goes with --watch", "stat", "--count", "2", "1")
+        self.bad(USAGE, "ends in .svg", "map", "-o", "heap.png", "1")
+        self.bad(USAGE, "either one PID or --core", "map", "--core", "file", "1")
+        self.bad(USAGE, "--runs takes a number", "advise", "--runs", "100", "true")
+
+    def test_output_that_cannot_be_written(self):
+        for arguments in (["--help"], ["doctor"]):
+            with open("/dev/full", "w") as full:
+                result = subprocess.run([COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(result.returncode, NO_OUTPUT, result.stderr)
+
+
+class Run(Case):
+    def test_status_and_signals_are_the_programs(self):
+        self.assertEqual(self.command("run", "sh", "-c", "exit 7").returncode, 7)
+        self.assertEqual(self.command("run", "--", "sh", "-c", "kill -TERM $$").returncode, -signal.SIGTERM)
+        process = self.start_churn(1)
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(30), 0)
+
+    def test_library_is_active(self):
+        maps = self.good("run", "cat", "/proc/self/maps")
+        self.assertIn(LIBRARY, maps)
+        result = self.command("run", "--stats", PYTHON, "-c", "pass")
+        self.assertRegex(result.stderr, "^poolmalloc .* statistics of process")
+        result = self.command("run", "--stats=json", PYTHON, "-c", "pass")
+        self.assertTrue(json.loads(result.stderr)["classes"])
+
+    def test_options_reach_the_library(self):
+        name = self.directory / "stats.%p"
+        self.good("run", "--stats=json", "--stats-file", name, "--alignment", "8", "--region", "64M",
+                  PYTHON, "-c", "pass")
+        files = list(self.directory.iterdir())
+        self.assertEqual(len(files), 1)
+        stats = json.loads(files[0].read_text())
+        self.assertEqual((stats["alignment"], stats["region"]["reserved_bytes"]), (8, 64 << 20))
+
+    def test_preload_only(self):
+        show = [PYTHON, "-c", "import os; print([n for n in os.environ if n.startswith('POOLMALLOC')])"]
+        dirty = environment(POOLMALLOC_ALIGNMENT="8", POOLMALLOC_STATS="1")
+        self.assertEqual(self.good("run", "--preload-only", *show, env=dirty), "[]\n")
+
+    def test_other_preloads_stay(self):
+        show = ["sh", "-c", "echo $LD_PRELOAD"]
+        other = str(PROGRAMS / "libtool_other_version.so")
+        earlier = self.directory / "libpoolmalloc.so"
+        shutil.copy(LIBRARY, earlier)
+        seen = self.good("run", *show, env=environment(LD_PRELOAD=f"{earlier}:{other}"))
+        self.assertEqual(seen.splitlines()[-1], f"{LIBRARY}:{other}")
+
+    def test_what_cannot_be_preloaded(self):
+        self.bad(NOT_PRELOADABLE, "statically linked", "run", PROGRAMS / "tool_plain_static", "1")
+        self.bad(NOT_PRELOADABLE, "defines malloc itself", "run", PROGRAMS / "tool_own_malloc")
+        self.assertEqual(self.command("run", "--force", PROGRAMS / "tool_own_malloc").returncode, 5)
+
+    @unittest.skipIf(os.getuid() != 0, "only root can make a setuid program for another user")
+    def test_setuid(self):
+        program = self.directory / "setuid"
+        shutil.copy("/bin/true", program)
+        program.chmod(0o4755)
+        self.bad(NOT_PRELOADABLE, "setuid", "run", program, user=NOBODY, group=NOBODY, extra_groups=[])
+        result = self.command("doctor", "--", program, user=NOBODY, group=NOBODY, extra_groups=[])
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("is setuid", result.stdout)
+        self.good("run", program)  # for root itself nothing changes
+
+    def test_what_cannot_be_run(self):
+        self.bad(NOT_FOUND, "no such program", "run", "no-such-program-anywhere")
+        self.bad(NOT_FOUND, "no such program", "run", "/no/such/program")
+        self.bad(NOT_EXECUTABLE, "directory", "run", "/tmp")
+        self.bad(NOT_EXECUTABLE, "Permission denied", "run", "/etc/passwd")
+        text = self.directory / "text"
+        text.write_text("#!/no/such/interpreter\n")
+        text.chmod(0o755)
+        self.bad(NOT_EXECUTABLE, "interpreter", "run", text)
+
+    def test_library(self):
+        self.bad(NO_LIBRARY, "there is no library", "run", "--library", "/no/lib.so", "true")
+        self.bad(NO_LIBRARY, "not a shared library", "run", "--library", "/etc/passwd", "true")
+        self.bad(NO_LIBRARY, "is not poolmalloc", "run", "--library", PROGRAMS / "libtool_other_version.so", "true")
+        odd = self.directory / "with blank.so"
+        shutil.copy(LIBRARY, odd)
+        self.bad(NO_LIBRARY, "blank", "run", "--library", odd, "true")
+
+    def test_scripts(self):
+        script = self.directory / "script"
+        script.write_text("#!/usr/bin/env sh\nexit 9\n")
+        script.chmod(0o755)
+        self.assertEqual(self.command("run", script).returncode, 9)
+        script.write_text(f"#!{PROGRAMS / 'tool_plain_static'}\n")
+        self.bad(NOT_PRELOADABLE, "statically linked", "run", script)
+
+
+class Doctor(Case):
+    def test_program(self):
+        text = self.good("doctor", "--", PYTHON)
+        self.assertIn("poolmalloc would be active", text)
+        self.assertRegex(text, rf"malloc, calloc, realloc, free,[^/]*\n +{re.escape(LIBRARY)}")
+        self.assertRegex(text, r"behind poolmalloc.*\n.*libc")
+        self.assertIn("PYTHONMALLOC", text)
+        self.assertIn("address space", text)
+
+    def test_program_that_cannot(self):
+        for program, reason in (("tool_plain_static", "statically linked"),
+                                ("tool_own_malloc", "defines malloc itself")):
+            result = self.command("doctor", "--", PROGRAMS / program)
+            self.assertEqual((result.returncode, result.stderr), (1, ""))
+            self.assertIn(reason, result.stdout)
+        self.assertIn("is linked into it", self.good("doctor", "--", PROGRAMS / "tool_churn_static"))
+
+    def test_process(self):
+        self.assertIn("poolmalloc is active", self.good("doctor", self.start_churn(1).pid))
+        self.assertIn("poolmalloc is active", self.good("doctor", self.start(PROGRAMS / "tool_churn_static", 1).pid))
+        for command, reason in (((CHURN, 1), "LD_PRELOAD is not in its environment"),
+                                ((PROGRAMS / "tool_plain_static", 1), "statically linked")):
+            result = self.command("doctor", self.start(*command).pid)
+            self.assertEqual((result.returncode, result.stderr), (1, ""))
+            self.assertIn("poolmalloc is not active", result.stdout)
+            self.assertIn(reason, result.stdout)
+
+    def test_dropped_variable(self):
+        script = f"env -u LD_PRELOAD {CHURN} 1 & echo $! >{self.directory}/pid; wait"
+        process = self.start(COMMAND, "run", "sh", "-c", script)
+        pid = int((self.directory / "pid").read_text())
+        self.addCleanup(os.kill, pid, signal.SIGTERM)
+        result = self.command("doctor", pid)
+        self.assertEqual(result.returncode, 1)
+        self.assertRegex(result.stdout,
+                         rf"LD_PRELOAD names poolmalloc in process {process.pid} .*\n.*wrapper has dropped")
+
+    def test_bad(self):
+        self.bad(NO_PROCESS, "there is no process", "doctor", "4194304")
+        self.bad(NOT_FOUND, "no such program", "doctor", "--", "no-such-program-anywhere")
+
+    def test_limits(self):
+        text = self.good("doctor", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30)))
+        self.assertRegex(text, r"address space +8388608 KiB")
+
+
+class Advise(Case):
+    def test_program(self):
+        text = self.good("advise", "--runs", "1", "--", PYTHON, "-c", "x = [bytes(100) for _ in range(300000)]",
+                         env=environment(PYTHONMALLOC="malloc"))
+        self.assertRegex(text, r"up to 512 B +6\d\d k, 9\d\.\d% of the requests")
+        self.assertRegex(text, r"\n +129 to 256 +3\d\d k ")  # 100 bytes and the object's 33
+        self.assertRegex(text, r"half of them")
+        self.assertRegex(text, r"time +\d")
+        self.assertRegex(text.splitlines()[-1], r"^(Use it|No reason|Do not|No advice|their own)")
+
+    def test_counts_are_exact(self):
+        base = self.records("x = 1")
+        more = self.records("import ctypes; m = ctypes.CDLL(None).malloc; [m(777) for _ in range(5000)]")
+        self.assertGreaterEqual(more - base, 5000)
+        self.assertLess(more - base, 5500)
+
+    def records(self, code):
+        text = self.good("advise", "--runs", "0", "--", PYTHON, "-c", code)
+        found = re.search(r"513 to 1023 +([\d.]+)( k)?", text)
+        return float(found[1]) * (1000 if found[2] else 1)
+
+    def test_threads(self):
+        for threads, low, high in (("1", 0, 0), ("4", 2, 80)):  # at most three quarters; less when they run one by one
+            text = self.good("advise", "--for", "1", CHURN, threads)
+            share = float(re.search(r"([\d.]+)% of the frees come from another thread", text)[1])
+            self.assertTrue(low <= share <= high, text)
+
+    def test_children_are_counted(self):
+        text = self.good("advise", "--runs", "0", "sh", "-c", f"{PYTHON} -c 'x = 1'; {PYTHON} -c 'x = 1'")
+        self.assertRegex(text, r"Recorded: 3 processes, most requests from python3 \(2 processes\)")
+
+    def test_bad(self):
+        self.bad(NOT_PRELOADABLE, "statically linked", "advise", PROGRAMS / "tool_plain_static", "1")
+        self.bad(NOT_FOUND, "no such program", "advise", "no-such-program-anywhere")
+        self.bad(NO_RESULT, "killed by signal 11", "advise", "sh", "-c", "kill -SEGV $$")
+        self.bad(NO_OUTPUT, "cannot make a directory", "advise", "true", env=environment(TMPDIR="/no/such"))
+
+
+def check_dump(test, stats):
+    """No impossible number: rows add up, and a pool is counted once."""
+    arenas = stats["arenas"]
+    test.assertEqual(len({arena["address"] for arena in arenas}), len(arenas))
+    for row in stats["classes"]:
+        blocks = row["blocks_in_use"] + row["blocks_in_magazines"] + row["blocks_free"]
+        test.assertEqual(blocks, row["pools"] * row["pool_blocks"], row)
+        for name in ("blocks_in_use", "blocks_in_magazines", "blocks_free"):
+            test.assertGreaterEqual(row[name], 0)
+    for arena in arenas:
+        test.assertEqual(sum(arena[name] for name in arena if name.startswith("pools_")), 64, arena)
+    test.assertEqual(sum(row["pools"] for row in stats["classes"]), sum(arena["pools_used"] for arena in arenas))
+    live_bytes = sum(row["blocks_in_use"] * row["block_bytes"] for row in stats["classes"])
+    test.assertEqual(live_bytes, stats["totals"]["live_bytes"])
+    test.assertEqual(sum(part["bytes"] for part in stats["resident"]["parts"]), stats["resident"]["bytes"])
+
+
+class Stat(Case):
+    def test_text_and_json(self):
+        pid = self.start_churn().pid
+        text = self.good("stat", pid)
+        self.assertRegex(text, rf"^poolmalloc \S+ statistics of process {pid}\n")
+        self.assertLessEqual(max(map(len, text.splitlines())), 100)
+        stats = json.loads(self.good("stat", "--json", pid))
+        self.assertEqual(stats["pid"], pid)
+        check_dump(self, stats)
+        self.assertEqual(len(stats["heaps"]), 5)
+
+    def test_same_as_from_inside(self):
+        code = "import sys; x = [bytes(50) for _ in range(20000)]; print('ready', flush=True); sys.stdin.read()"
+        process = self.start(COMMAND, "run", "--stats=json", "--stats-file", self.directory / "inside",
+                             PYTHON, "-c", code, env=environment(PYTHONMALLOC="malloc"), stdin=subprocess.PIPE)
+        outside = {row["block_bytes"]: row for row in json.loads(self.good("stat", "--json", process.pid))["classes"]}
+        self.assertGreaterEqual(outside[96]["blocks_in_use"], 20000)  # 50 bytes and the object's 33
+        process.stdin.close()
+        self.assertEqual(process.wait(30), 0)
+        inside = json.loads((self.directory / "inside").read_text())
+        self.assertLessEqual(outside[96]["blocks_refilled"], {row["block_bytes"]: row for row in inside["classes"]}[96]
+                             ["blocks_refilled"])
+
+    def test_watch(self):
+        pid = self.start_churn().pid
+        lines = self.good("stat", "--watch", "0.2", "--count", "4", pid).splitlines()
+        self.assertEqual(len(lines), 5)
+        self.assertGreater(int(lines[-1].split()[5]), 1000)  # refilled a second
+        documents = self.good("stat", "--json", "--watch", "0.1", "--count", "3", pid)
+        self.assertEqual(documents.count('"schema_version"'), 3)
+
+    def test_watch_on_a_terminal(self):
+        pid = self.start_churn().pid
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        process = subprocess.Popen([COMMAND, "stat", "--watch", "0.1", str(pid)], stdout=slave,
+                                   env=environment(TERM="xterm"))
+        os.close(slave)
+        seen = b""
+        end = time.monotonic() + 20
+        while seen.count(b"\x1b[H") < 4 and time.monotonic() < end:
+            if select.select([master], [], [], 1)[0]:
+                seen += os.read(master, 65536)
+        process.send_signal(signal.SIGINT)
+        while select.select([master], [], [], 0.2)[0]:
+            try:
+                seen += os.read(master, 65536)
+            except OSError:
+                break
+        self.assertEqual(process.wait(20), 0)
+        os.close(master)
+        screens = seen.split(b"\x1b[H")
+        self.assertGreaterEqual(len(screens), 4)
+        for screen in screens[1:-1]:
+            self.assertLessEqual(screen.count(b"\n"), 24)
+            self.assertIn(b"live blocks", screen)
+            plain = re.sub(rb"\x1b\[[0-9;]*[a-zA-Z]", b"", screen)
+            self.assertLessEqual(max(map(len, plain.split(b"\r\n"))), 100)
+
+    def test_library_that_is_gone(self):
+        copy = self.directory / "libpoolmalloc.so"
+        shutil.copy(LIBRARY, copy)
+        pid = self.start_churn(2, "--library", copy).pid
+        copy.unlink()
+        check_dump(self, json.loads(self.good("stat", "--json", pid)))
+        self.assertIn("(deleted since)", self.command("doctor", pid).stdout)
+        shutil.copy("/bin/true", copy)
+        check_dump(self, json.loads(self.good("stat", "--json", pid)))
+
+    def test_static_program(self):
+        check_dump(self, json.loads(self.good("stat", "--json", self.start(PROGRAMS / "tool_churn_static", 2).pid)))
+
+    def test_process_that_ends(self):
+        process = self.start_churn(1)
+        watch = subprocess.Popen([COMMAND, "stat", "--watch", "0.1", str(process.pid)], stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True, env=environment())
+        watch.stdout.readline()
+        process.kill()
+        _, errors = watch.communicate(timeout=20)
+        self.assertEqual((watch.returncode, errors),
+                         (NO_PROCESS, f"poolmalloc stat: process {process.pid} has ended\n"))
+        self.bad(NO_PROCESS, "has ended", "stat", process.pid)  # not waited for yet
+        process.wait()
+        self.bad(NO_PROCESS, "there is no process", "stat", process.pid)
+
+    def test_bad(self):
+        for subcommand in ("stat", "map"):
+            self.bad(NO_PROCESS, "there is no process", subcommand, "4194304")
+            self.bad(NOT_POOLMALLOC, "does not run on poolmalloc", subcommand, self.start(CHURN, 1).pid)
+            other = self.start(CHURN, 1, env=environment(LD_PRELOAD=str(PROGRAMS / "libtool_other_version.so")))
+            self.bad(OTHER_VERSION, r"poolmalloc 9\.8\.7", subcommand, other.pid)
+
+    @unittest.skipIf(os.getuid() != 0, "needs two users")
+    def test_permission(self):
+        pid = self.start_churn(1).pid
+        for subcommand in ("stat", "map", "doctor"):
+            self.bad(NO_PERMISSION, "no permission", subcommand, pid, user=NOBODY, group=NOBODY, extra_groups=[])
+
+
+class Map(Case):
+    def test_letters(self):
+        text = self.good("map", self.start_churn().pid, env=environment(COLUMNS="100"))
+        rows = re.findall(r"^0x[0-9a-f]+ +(#.{63})$", text, re.MULTILINE)
+        self.assertEqual(len(rows), int(re.search(r"(\d+) arenas", text)[1]))
+        self.assertNotIn("\x1b", text)
+        self.assertRegex(text, r"other pools\n  # +\d+  descriptors")
+
+    def test_colours(self):
+        pid = self.start_churn(1).pid
+        for variables, coloured in ((dict(TERM="xterm"), True), (dict(TERM="xterm", NO_COLOR="1"), False),
+                                    (dict(TERM="dumb"), False)):
+            master, slave = pty.openpty()
+            fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+            shown = environment(LC_ALL="C.UTF-8", **variables)
+            for name in ("COLUMNS", "NO_COLOR"):
+                if name not in variables:
+                    shown.pop(name, None)
+            process = subprocess.Popen([COMMAND, "map", str(pid)], stdout=slave, env=shown)
+            os.close(slave)
+            seen = b""
+            while True:
+                try:
+                    part = os.read(master, 65536)
+                except OSError:
+                    break
+                if not part:
+                    break
+                seen += part
+            os.close(master)
+            self.assertEqual(process.wait(20), 0)
+            self.assertEqual(b"\x1b[48;5;" in seen, coloured, variables)
+            plain = re.sub(r"\x1b\[[0-9;]*m", "", seen.decode())
+            cells = [line for line in plain.split("\r\n") if line.startswith("0x")]
+            self.assertTrue(cells and all(len(line) <= 60 for line in cells), cells)
+
+    def test_svg(self):
+        pid = self.start_churn().pid
+        picture = self.directory / "heap.svg"
+        self.assertEqual(self.good("map", pid, "-o", picture), "")
+        tree = ElementTree.parse(picture)
+        titles = [title.text for title in tree.iter("{http://www.w3.org/2000/svg}title")]
+        self.assertTrue(any(re.fullmatch(r"0x[0-9a-f]+: \d+ bytes, \d+ of \d+ taken", title) for title in titles))
+        for title in titles:
+            found = re.fullmatch(r"0x[0-9a-f]+: (\d+) bytes, (\d+) of (\d+) taken", title)
+            if found:
+                size, taken, blocks = map(int, found.groups())
+                self.assertEqual(blocks, 4096 // size)
+                self.assertLessEqual(taken, blocks)
+        self.assertTrue(ElementTree.fromstring(self.good("map", pid, "-o", "-")).tag.endswith("svg"))
+        self.bad(NO_OUTPUT, "No such file", "map", pid, "-o", "/no/such/heap.svg")
+
+    def test_thousands_of_arenas(self):
+        code = "x = [bytes(470) for _ in range(620000)]; print('ready', flush=True); import time; time.sleep(100)"
+        pid = self.start(COMMAND, "run", PYTHON, "-c", code, env=environment(PYTHONMALLOC="malloc")).pid
+        text = self.good("map", pid)
+        self.assertRegex(text, r"a cell is \d+ neighbouring pools")
+        self.assertLessEqual(len(re.findall("^0x", text, re.MULTILINE)), 64)
+        arenas, pools = int(re.search(r"(\d+) arenas", text)[1]), int(re.search(r"a cell is (\d+)", text)[1])
+        rows = re.findall(r"^0x[0-9a-f]+ +(\S.*)$", self.good("map", pid, "--rows", "5"), re.MULTILINE)
+        self.assertLessEqual(sum(map(len, rows)), 5 * 64)
+        self.assertGreater(pools * 64 * 64, arenas)
+        picture = self.good("map", pid, "-o", "-", "--rows", "100")
+        self.assertLess(len(picture), 2 << 20)
+        ElementTree.fromstring(picture)
+
+
+class Core(Case):
+    def check_core(self, core, pid):
+        text = self.good("map", "--core", core)
+        self.assertRegex(text, rf"core of process {pid}\): \d+ arenas")
+        self.assertRegex(text, r"\n   *d +64 B")
+        ElementTree.fromstring(self.good("map", "--core", core, "-o", "-"))
+
+    @unittest.skipUnless(shutil.which("gcore"), "gcore is not installed (Debian: gdb)")
+    def test_gcore(self):
+        pid = self.start_churn().pid
+        subprocess.run(["gcore", "-o", self.directory / "core", str(pid)], check=True, capture_output=True,
+                       preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, 1 << 30)))
+        core = self.directory / f"core.{pid}"
+        self.check_core(core, pid)
+        self.assertLess(core.stat().st_size, 500 << 20)  # not the reserved address space
+        whole = core.read_bytes()
+        for length in (0, 100, 4000, len(whole) // 2, len(whole) - 100000):
+            core.write_bytes(whole[:length])
+            self.bad(BAD_CORE, "truncated|not a core|damaged", "map", "--core", core)
+
+    @unittest.skipUnless(pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip() in ("core", "core.%p"),
+                         "the kernel's core files go elsewhere on this machine")
+    def test_kernel(self):
+        limit = 1 << 30
+        process = self.start(COMMAND, "run", CHURN, 4, cwd=self.directory,
+                             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (limit, limit)))
+        time.sleep(0.3)
+        process.send_signal(signal.SIGSEGV)
+        self.assertEqual(process.wait(60), -signal.SIGSEGV)
+        self.check_core(next(self.directory.glob("core*")), process.pid)
+
+    def test_bad(self):
+        self.bad(BAD_CORE, "No such file", "map", "--core", "/no/such/core")
+        self.bad(BAD_CORE, "not a core file", "map", "--core", "/etc/passwd")
+        self.bad(BAD_CORE, "not a core file of", "map", "--core", "/bin/true")
+        self.bad(BAD_CORE, "not a file", "map", "--core", "/tmp")
+
+
+class Storm(Case):
+    """stat and map on a process that allocates in four threads at full speed: no crash, no impossible number."""
+
+    def test_storm(self):
+        process = self.start_churn(4)
+        for _ in range(ROUNDS):
+            check_dump(self, json.loads(self.good("stat", "--json", process.pid)))
+            text = self.good("map", process.pid)
+            for line in re.findall(r"^0x[0-9a-f]+ +(.*)$", text, re.MULTILINE):
+                self.assertEqual((len(line), line[0]), (64, "#"))
+        self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(30), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "advise.h"
+#include "command.h"
+#include "library.h"
+
+#define GRACE_SECONDS 5 /* between SIGTERM and SIGKILL */
+
+volatile sig_atomic_t pm_advise_interrupted;
+
+static void
+note_interrupt(int signal)
+{
+    (void)signal;
+    pm_advise_interrupted = 1;
+}
+
+static double
+seconds_now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+/* LD_PRELOAD as it is, without poolmalloc's libraries, and with `library` in front. */
+static void
+set_preload(const char *library)
+{
+    const char *list;
+    pm_library_preload(library != NULL ? library : "");
+    list = getenv("LD_PRELOAD");
+    if (list[strspn(list, ":")] == '\0')
+        unsetenv("LD_PRELOAD");
+}
+
+static _Noreturn void
+become_program(const struct pm_launch *launch)
+{
+    int null = open("/dev/null", O_RDWR);
+    if (lseek(STDIN_FILENO, 0, SEEK_SET) != 0)
+        dup2(null, STDIN_FILENO);
+    if (!launch->output)
+        dup2(null, STDOUT_FILENO);
+    if (!launch->errors)
+        dup2(null, STDERR_FILENO);
+    set_preload(launch->preload);
+    unsetenv("POOLMALLOC_STATS");
+    if (launch->directory != NULL)
+        setenv(PM_RECORD_DIRECTORY, launch->directory, 1);
+    signal(SIGINT, SIG_DFL);
+    execvp(launch->arguments[0], launch->arguments);
+    _exit(errno == ENOENT ? PM_STATUS_NOT_FOUND : PM_STATUS_NOT_EXECUTABLE);
+}
+
+/* Waits until the child ends, and ends it when its time is over. */
+static void
+wait_for(pid_t child, unsigned seconds, struct pm_run_result *result, struct rusage *usage)
+{
+    double start = seconds_now();
+    bool asked = false;
+    for (;;) {
+        pid_t ended = wait4(child, &result->status, seconds != 0 ? WNOHANG : 0, usage);
+        if (ended == child)
+            return;
+        if (ended < 0 && errno != EINTR)
+            pm_command_fail(PM_STATUS_NO_RESULT, "cannot wait for the program: %s", strerror(errno));
+        double passed = seconds_now() - start;
+        if (seconds != 0 && passed >= seconds && !asked) {
+            kill(child, SIGTERM);
+            asked = true;
+        } else if (seconds != 0 && passed >= seconds + GRACE_SECONDS) {
+            kill(child, SIGKILL);
+        }
+        if (seconds != 0)
+            nanosleep(&(struct timespec){0, 10000000}, NULL);
+    }
+}
+
+void
+pm_advise_launch(const struct pm_launch *launch, struct pm_run_result *result)
+{
+    struct sigaction action = {.sa_handler = note_interrupt};
+    struct rusage usage = {0};
+    sigaction(SIGINT, &action, NULL);
+    fflush(stdout);
+    double start = seconds_now();
+    pid_t child = fork();
+    if (child < 0)
+        pm_command_fail(PM_STATUS_NO_RESULT, "cannot start the program: %s", strerror(errno));
+    if (child == 0)
+        become_program(launch);
+    wait_for(child, launch->seconds, result, &usage);
+    result->seconds = seconds_now() - start;
+    result->processor_seconds = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                                (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
+    result->peak_bytes = (double)usage.ru_maxrss * 1024;
+}
+
+/* Everything behind the program's name is counters, but for the peak. */
+static void
+add_record(struct pm_recording *recording, const struct pm_record *record, uint64_t *most)
+{
+    struct pm_record *sum = &recording->sum;
+    uint64_t requests = record->small.requests + record->large.requests;
+    uint64_t peak = sum->live_bytes_peak > record->live_bytes_peak ? sum->live_bytes_peak : record->live_bytes_peak;
+    const uint64_t *from = &record->threads;
+    uint64_t *to = &sum->threads;
+    size_t words = (sizeof *record - offsetof(struct pm_record, threads)) / sizeof *from;
+    for (size_t i = 0; i < words; i++)
+        to[i] += from[i];
+    sum->live_bytes_peak = peak;
+    recording->processes++;
+    if (requests >= *most) {
+        *most = requests;
+        memcpy(recording->program, record->program, sizeof recording->program);
+    }
+}
+
+static void
+read_records(struct pm_recording *recording, const char *directory, bool count_program)
+{
+    DIR *entries = opendir(directory);
+    struct dirent *entry;
+    struct pm_record record;
+    uint64_t most = 0;
+    while (entries != NULL && (entry = readdir(entries)) != NULL) {
+        char *path = pm_command_format("%s/%s", directory, entry->d_name);
+        int file = entry->d_name[0] != '.' ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+        if (file >= 0 && read(file, &record, sizeof record) == (ssize_t)sizeof record &&
+            record.magic == PM_RECORD_MAGIC) {
+            record.program[sizeof record.program - 1] = '\0';
+            if (!count_program)
+                add_record(recording, &record, &most);
+            else
+                recording->program_processes += strcmp(record.program, recording->program) == 0;
+        }
+        if (file >= 0)
+            close(file);
+        if (file >= 0 && count_program)
+            unlink(path);
+        free(path);
+    }
+    if (entries != NULL)
+        closedir(entries);
+}
+
+void
+pm_advise_record(struct pm_recording *recording, struct pm_launch launch)
+{
+    const char *temporary = getenv("TMPDIR");
+    char *directory = pm_command_format("%s/poolmalloc-advise-XXXXXX", temporary != NULL ? temporary : "/tmp");
+    if (mkdtemp(directory) == NULL)
+        pm_command_fail(PM_STATUS_NO_OUTPUT, "cannot make a directory for the records, %s: %s", directory,
+                        strerror(errno));
+    chmod(directory, 01777); /* a program that gives up its rights goes on writing */
+    launch.directory = directory;
+    pm_advise_launch(&launch, &recording->run);
+    read_records(recording, directory, false);
+    read_records(recording, directory, true);
+    rmdir(directory);
+    free(directory);
+    if (recording->processes == 0)
+        pm_command_fail(PM_STATUS_NO_RESULT, "nothing was recorded: the recorder was not loaded into %s",
+                        launch.arguments[0]);
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "doctor.h"
+#include "elf_file.h"
+#include "library.h"
+#include "program.h"
+
+static const struct {
+    const char *symbol, *name;
+} functions[] = {
+    {"malloc", "malloc"},
+    {"calloc", "calloc"},
+    {"realloc", "realloc"},
+    {"free", "free"},
+    {"memalign", "memalign"},
+    {"aligned_alloc", "aligned_alloc"},
+    {"posix_memalign", "posix_memalign"},
+    {"malloc_usable_size", "malloc_usable_size"},
+    {"_Znwm", "operator new"},
+    {"_ZdlPv", "operator delete"},
+};
+
+#define FUNCTION_COUNT (sizeof functions / sizeof functions[0])
+#define NOBODY (-1)
+
+void
+pm_objects_add(struct pm_objects *objects, const char *name, const char *path)
+{
+    objects->entries = pm_command_reallocate(objects->entries, (objects->count + 1) * sizeof *objects->entries);
+    objects->entries[objects->count++] =
+        (struct pm_object){pm_command_format("%s", name), pm_command_format("%s", path)};
+}
+
+void
+pm_objects_free(struct pm_objects *objects)
+{
+    for (size_t i = 0; i < objects->count; i++) {
+        free(objects->entries[i].name);
+        free(objects->entries[i].path);
+    }
+    free(objects->entries);
+}
+
+static bool
+defines(const struct pm_object *object, const char *symbol)
+{
+    struct pm_elf elf;
+    if (!pm_elf_open(&elf, object->path))
+        return false;
+    bool answer = pm_elf_defines(&elf, symbol, true, NULL);
+    pm_elf_close(&elf);
+    return answer;
+}
+
+/* The first object behind `after` that defines the symbol. */
+static int
+find_server(const struct pm_objects *objects, const char *symbol, int after)
+{
+    for (size_t i = (size_t)(after + 1); i < objects->count; i++)
+        if (defines(&objects->entries[i], symbol))
+            return (int)i;
+    return NOBODY;
+}
+
+static const char *
+name_allocator(const struct pm_object *object)
+{
+    struct pm_elf elf;
+    if (!pm_elf_open(&elf, object->path))
+        return NULL;
+    const char *allocator = pm_elf_known_allocator(&elf);
+    pm_elf_close(&elf);
+    return allocator;
+}
+
+bool
+pm_objects_are_poolmalloc(const struct pm_objects *objects, const char **first)
+{
+    int server = find_server(objects, "malloc", -1);
+    *first = server != NOBODY ? objects->entries[server].name : NULL;
+    return server != NOBODY && defines(&objects->entries[server], "pm_malloc");
+}
+
+static void
+print_server(const struct pm_objects *objects, const int *servers, size_t first)
+{
+    printf("  ");
+    int column = 0;
+    for (size_t i = first; i < FUNCTION_COUNT; i++)
+        if (servers[i] == servers[first]) {
+            int length = (int)strlen(functions[i].name);
+            if (column > 0 && column + length + 2 > 88) {
+                printf(",\n  ");
+                column = 0;
+            }
+            column += printf("%s%s", column > 0 ? ", " : "", functions[i].name);
+        }
+    if (servers[first] == NOBODY) {
+        puts("\n      nobody: no object defines them");
+        return;
+    }
+    const struct pm_object *object = &objects->entries[servers[first]];
+    const char *allocator = name_allocator(object);
+    printf("\n      %s%s%s%s\n", object->name, allocator != NULL ? " (" : "", allocator != NULL ? allocator : "",
+           allocator != NULL ? ")" : "");
+}
+
+void
+pm_objects_print(const struct pm_objects *objects)
+{
+    if (objects->count == 0)
+        return;
+    int servers[FUNCTION_COUNT];
+    puts("\nwho serves what");
+    for (size_t i = 0; i < FUNCTION_COUNT; i++)
+        servers[i] = find_server(objects, functions[i].symbol, -1);
+    for (size_t i = 0; i < FUNCTION_COUNT; i++) {
+        bool printed = false;
+        for (size_t j = 0; j < i; j++)
+            printed |= servers[j] == servers[i];
+        if (!printed)
+            print_server(objects, servers, i);
+    }
+    const char *first;
+    if (!pm_objects_are_poolmalloc(objects, &first))
+        return;
+    int behind = find_server(objects, "malloc", servers[0]);
+    const char *allocator = behind != NOBODY ? name_allocator(&objects->entries[behind]) : NULL;
+    printf("  behind poolmalloc, for blocks above 512 bytes\n      %s%s%s%s\n",
+           behind != NOBODY ? objects->entries[behind].name : "mappings of their own",
+           allocator != NULL ? " (" : "", allocator != NULL ? allocator : "", allocator != NULL ? ")" : "");
+}
+
+/* A line of the dynamic linker: "name => path (address)" or "path (address)". */
+static void
+take_line(struct pm_objects *objects, char *line)
+{
+    char *address = strstr(line, " (0x");
+    if (address == NULL)
+        return;
+    *address = '\0';
+    char *path = strstr(line, "=> ");
+    path = path != NULL ? path + 3 : line + strspn(line, " \t");
+    if (path[0] == '/')
+        pm_objects_add(objects, path, path);
+}
+
+void
+pm_objects_of_program(struct pm_objects *objects, const struct pm_program *program, const char *library)
+{
+    struct pm_elf elf;
+    pm_objects_add(objects, program->binary, program->binary);
+    if (!pm_elf_open(&elf, program->binary))
+        return;
+    char *interpreter = pm_command_format("%s", elf.interpreter);
+    pm_elf_close(&elf);
+    int ends[2];
+    char *binary = realpath(program->binary, NULL);
+    if (binary == NULL || pipe(ends) != 0)
+        pm_command_fail(PM_STATUS_NOT_EXECUTABLE, "%s: %s", program->binary, strerror(errno));
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        pm_library_preload(library);
+        dup2(ends[1], STDOUT_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        execl(interpreter, interpreter, "--list", binary, (char *)NULL);
+        _exit(PM_STATUS_NOT_EXECUTABLE);
+    }
+    close(ends[1]);
+    FILE *output = fdopen(ends[0], "r");
+    char line[8192];
+    while (output != NULL && fgets(line, sizeof line, output) != NULL)
+        take_line(objects, line);
+    if (output != NULL)
+        fclose(output);
+    waitpid(child, NULL, 0);
+    free(binary);
+    free(interpreter);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What stdout is: how wide, with colours or not, with the block characters of Unicode or not.
+ */
+#ifndef PM_TERMINAL_H
+#define PM_TERMINAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+bool pm_terminal_is(void);
+unsigned pm_terminal_width(void); /* COLUMNS, or the terminal's, or 100 */
+unsigned pm_terminal_height(void);
+bool pm_terminal_colour(void); /* a terminal that is not dumb, and no NO_COLOR in the environment */
+bool pm_terminal_unicode(void);
+
+/* A horizontal bar of `eighths` / 8 columns, padded to `columns`. */
+void pm_terminal_bar(unsigned eighths, unsigned columns);
+
+/* "17", "3.2 k", "45 M": at most 6 characters. In powers of 1000 for counts, of 1024 for bytes, with "KiB" and so on.
+ */
+const char *pm_terminal_count(uint64_t number, char buffer[16]);
+const char *pm_terminal_bytes(uint64_t number, char buffer[16]);
+
+#endif
