@@ -3,13 +3,15 @@
  * Corners in which poolmalloc once failed, each run as a test of its own with the environment and the limits it needs
  * (CMakeLists.txt): blocks keep their alignment when the pools are exhausted; a coroutine on a block of malloc may ask
  * for its thread's attributes, and free blocks above its stack; a request that no limit allows does not cost the program
- * its pools; the child of a fork hands out what lost threads had at hand.
+ * its pools; the child of a fork hands out what lost threads had at hand; large blocks that come and go do not fetch
+ * their memory from the kernel each time.
  */
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -150,6 +152,24 @@ child_keeps_the_blocks_of_lost_threads(void)
     REQUIRE(pthread_join(thread, NULL) == 0);
 }
 
+/* Together more than glibc leaves at the end of its heap when nothing behind them is in use. */
+static void
+large_blocks_keep_their_memory(void)
+{
+    enum { SIZE = 100000, TIMES = 1000 };
+    struct rusage usage;
+    for (int i = 0; i < TIMES; i++) {
+        char *blocks[2] = {malloc(SIZE), malloc(SIZE)};
+        REQUIRE(blocks[0] != NULL && blocks[1] != NULL);
+        for (size_t byte = 0; byte < SIZE; byte += 4096)
+            blocks[0][byte] = blocks[1][byte] = 1;
+        free(blocks[0]);
+        free(blocks[1]);
+    }
+    getrusage(RUSAGE_SELF, &usage);
+    REQUIRE(usage.ru_minflt < 10 * TIMES);
+}
+
 int
 main(int count, char **arguments)
 {
@@ -161,6 +181,7 @@ main(int count, char **arguments)
         {"coroutine", coroutines_free_and_ask},
         {"impossible", impossible_requests_cost_nothing},
         {"fork", child_keeps_the_blocks_of_lost_threads},
+        {"large", large_blocks_keep_their_memory},
     };
     for (size_t i = 0; count == 2 && i < sizeof cases / sizeof cases[0]; i++) {
         if (strcmp(arguments[1], cases[i].name) == 0) {
