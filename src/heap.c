@@ -45,7 +45,7 @@ slots_needed(void)
     unsigned count = 0;
     for (unsigned number = 1; number < PM_MAGAZINE_COUNT; number++) {
         unsigned capacity = pm_magazine_capacity(number);
-        count += capacity > PM_MAGAZINE_FIRST ? PM_MAGAZINE_FIRST + 1 : 0;
+        count += capacity > pm_magazine_first(number) ? pm_magazine_first(number) + 1 : 0;
         for (unsigned doublings = 0; doublings <= PM_MAGAZINE_DOUBLINGS; doublings++)
             count += (capacity << doublings) + 1;
     }
@@ -73,8 +73,8 @@ static unsigned
 next_capacity(const struct pm_heap *heap, unsigned number, bool turned)
 {
     unsigned has = heap->magazines[number].capacity, full = pm_magazine_capacity(number);
-    if (has == 0 && full > PM_MAGAZINE_FIRST)
-        return PM_MAGAZINE_FIRST;
+    if (has == 0 && full > pm_magazine_first(number))
+        return pm_magazine_first(number);
     if (has < full)
         return is_light(heap) && has != 0 ? has : full;
     return turned && has < full << PM_MAGAZINE_DOUBLINGS && !heap->shrunk ? 2 * has : has;
@@ -561,8 +561,9 @@ borrow(struct pm_heap *heap, struct pm_heap *lender, unsigned number)
 {
     void *batch[PM_BATCH_MAX];
     pm_lock_acquire(&heap->lock);
-    unsigned wanted = begin_refill(heap, number);
+    unsigned wanted = begin_refill(heap, number), line = pm_magazine_line(number);
     heap->magazines[number].batch = 0; /* does not grow */
+    wanted = wanted != 0 && wanted < line ? line : wanted; /* the rest of the line would be another thread's, to write to */
     pm_lock_release(&heap->lock);
     pm_lock_acquire(&lender->lock);
     unsigned taken = take_blocks(lender, number, batch + wanted, wanted);

@@ -41,7 +41,7 @@ _Static_assert(PM_CACHED_MAX == (size_t)PM_CACHED_STEPS << 10 && PM_MAGAZINE_COU
 _Static_assert(PM_MAGAZINE_COUNT <= 256, "a magazine's number fits a byte");
 
 /* How many entries: 8 KiB of blocks, 16 to 128 of them; 16 KiB, at least 2 of them, above 1024 bytes. A magazine begins
- * with at most 2, since most threads use most classes little, and gets this size when it runs full again or its refills
+ * with 2, or a cache line of them, since most threads use most classes little, and gets this size when it runs full again or its refills
  * want more. One that is flushed, and runs empty later, and is flushed again, has turned: it carries the same blocks to
  * and fro. With each turn it doubles, up to four times the size. */
 #define PM_MAGAZINE_BYTES ((size_t)8192)
@@ -117,6 +117,22 @@ static inline void **
 pm_magazine_base(const struct pm_magazine *magazine)
 {
     return magazine->limit - magazine->capacity;
+}
+
+/* What fills a cache line, at least one. */
+static inline unsigned
+pm_magazine_line(unsigned number)
+{
+    size_t size = number != 0 ? pm_magazine_block_size(number) : PM_CACHE_LINE;
+    return size < PM_CACHE_LINE ? (unsigned)(PM_CACHE_LINE / size) : 1;
+}
+
+/* The capacity that a magazine begins with. */
+static inline unsigned
+pm_magazine_first(unsigned number)
+{
+    unsigned line = pm_magazine_line(number);
+    return line > PM_MAGAZINE_FIRST ? line : PM_MAGAZINE_FIRST;
 }
 
 static inline unsigned

@@ -172,7 +172,8 @@ static void
 fill_and_grow(unsigned number)
 {
     const struct pm_magazine *magazine = &heap->magazines[number];
-    unsigned full = pm_magazine_capacity(number), small = full < PM_MAGAZINE_FIRST ? full : PM_MAGAZINE_FIRST;
+    unsigned full = pm_magazine_capacity(number), first = pm_magazine_first(number);
+    unsigned small = full < first ? full : first;
     for (unsigned i = 1; i <= full; i++) {
         fill(number, i);
         REQUIRE(magazine->capacity == (i <= small ? small : full), "magazine %u: %u for %u", number,

@@ -67,7 +67,8 @@ Test(heap_light, blocks_come_from_the_first_heap_and_return_there, .init = start
         }
         for (unsigned i = 0; i < 10; i++)
             give(class, blocks[i]);
-        REQUIRE(heap->magazines[class].capacity == 2, "class %u: %u entries", class, heap->magazines[class].capacity);
+        REQUIRE(heap->magazines[class].capacity == pm_magazine_first(class), "class %u: %u entries", class,
+                heap->magazines[class].capacity);
     }
     require_nothing_own();
     REQUIRE(pm_heap_flush_all(heap), "nothing was left");
@@ -85,6 +86,19 @@ Test(heap_light, light_heaps_share_pages, .init = start)
         REQUIRE(pm_pool_of(pm_heap_refill(light[i], CLASS)) == pm_pool_of(main_block), "heap %d: another page", i);
     }
     REQUIRE(first->classes[CLASS].pools == 1, "%u pools", first->classes[CLASS].pools);
+}
+
+/* Pages, but not cache lines: they would slow each other down by writing to their own blocks. */
+Test(heap_light, light_heaps_share_no_cache_line_of_fresh_pools, .init = start)
+{
+    for (unsigned class = 1; class <= 64 / PM_GRANULE; class *= 2) {
+        uintptr_t last = 0;
+        for (int i = 0; i < 8; i++) {
+            uintptr_t line = (uintptr_t)pm_heap_refill(pm_heap_create(), class) / PM_CACHE_LINE;
+            REQUIRE(line != last, "class %u: heaps %d and %d share a line", class, i - 1, i);
+            last = line;
+        }
+    }
 }
 
 Test(heap_light, the_first_heap_is_never_light, .init = start)

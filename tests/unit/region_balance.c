@@ -103,7 +103,7 @@ Test(region_balance, a_sawtooth_is_slow_once, .init = start)
     }
     give(50, 150);
     for (size_t ms = 0; ms < 2000; ms += 10) {
-        /* 1 for the base, and what was learned, 4 pools a millisecond less. */
+        /* 1 for the base, and what was learned, 32 pools a millisecond less. */
         size_t learned = (100 - kept) * PM_ARENA_POOLS, fallen = ms * PM_KEEP_FALL_PER_MS;
         size_t limit = PM_ARENA_POOLS + (fallen < learned ? learned - fallen : 0);
         pm_region_age(test_now + ms);
