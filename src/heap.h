@@ -59,8 +59,10 @@ enum pm_heap_state { PM_HEAP_OWNED, PM_HEAP_PARKED };
  * the size classes. The classes are those of the heap's own pools, which such a thread has none of. */
 struct pm_heap {
     struct pm_class_pools classes[PM_CLASS_LAST + 1];
+    /* To the end of a page. Not by alignment: copies of a heap (snapshot.h) lie anywhere. */
+    char unused[2 * PM_POOL_SIZE - (PM_CLASS_LAST + 1) * sizeof(struct pm_class_pools)];
 
-    _Alignas(PM_POOL_SIZE) struct pm_lock lock;
+    _Alignas(PM_CACHE_LINE) struct pm_lock lock;
     enum pm_heap_state state;       /* these three: guarded by the registry's lock */
     struct pm_heap *next;           /* all heaps */
     struct pm_heap *next_parked;    /* last in, first out */
@@ -83,6 +85,7 @@ struct pm_heap {
     void *slots[];
 };
 
+_Static_assert(offsetof(struct pm_heap, lock) % PM_POOL_SIZE == 0, "the lock begins a page");
 _Static_assert(offsetof(struct pm_heap, magazines) + (PM_CLASS_LAST + 1) * sizeof(struct pm_magazine) ==
                    offsetof(struct pm_heap, lock) + PM_POOL_SIZE,
                "what a thread that does little touches is one page");
