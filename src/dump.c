@@ -30,16 +30,6 @@ address(struct pm_text *text, uintptr_t value)
     pm_text_hex(text, value);
 }
 
-static void
-line(struct pm_text *text, const char *label, uint64_t number, const char *unit)
-{
-    pm_text_string(text, "  ");
-    pm_text_label(text, label, 30);
-    pm_text_column(text, number, 16);
-    pm_text_string(text, unit);
-    pm_text_string(text, "\n");
-}
-
 /* ---- Rows ---- */
 
 static void
@@ -180,37 +170,37 @@ put_totals(struct pm_text *text, const struct pm_view *view)
     const struct pm_snapshot *snapshot = &view->snapshot;
     const struct pm_sums *sums = &view->sums;
     heading(text, "totals");
-    line(text, "in live blocks", sums->live_bytes, " bytes");
-    line(text, "in magazines", sums->magazine_bytes, " bytes");
-    line(text, "in free blocks of used pools", sums->free_bytes, " bytes");
-    line(text, "at the ends of used pools", sums->remainder_bytes, " bytes");
+    pm_text_line(text, "in live blocks", sums->live_bytes, " bytes");
+    pm_text_line(text, "in magazines", sums->magazine_bytes, " bytes");
+    pm_text_line(text, "in free blocks of used pools", sums->free_bytes, " bytes");
+    pm_text_line(text, "at the ends of used pools", sums->remainder_bytes, " bytes");
     if (snapshot->check)
-        line(text, "lost to rounding so far", sums->rounding_bytes, " bytes");
-    line(text, "pools used", sums->pools[PM_POOL_ASSIGNED], "");
-    line(text, "pools reserved for a class", sums->pools[PM_POOL_RESERVED], "");
-    line(text, "pools free, memory kept", sums->pools[PM_POOL_FREE_DIRTY], "");
-    line(text, "pools free, given back", sums->pools[PM_POOL_FREE], "");
-    line(text, "arenas in use", snapshot->arenas, "");
-    line(text, "arenas in use at most", snapshot->counts.arenas_peak, "");
-    line(text, "arenas returned to the region", snapshot->counts.arenas_free, "");
-    line(text, "of these with memory kept", snapshot->free_arenas_dirty, "");
-    line(text, "region reserved", snapshot->region.size, " bytes of address space");
-    line(text, "region made accessible", snapshot->counts.committed_bytes, " bytes of address space");
-    line(text, "descriptors and page map", sums->arena_table_bytes, " bytes");
-    line(text, "heaps and their magazines", sums->heap_table_bytes, " bytes");
-    line(text, "heaps, one for each thread", snapshot->heaps, "");
-    line(text, "heaps parked", snapshot->heaps_parked, "");
-    line(text, "blocks refilled", sums->counts.refilled, "");
-    line(text, "blocks flushed", sums->counts.flushed, "");
-    line(text, "blocks freed by other threads", sums->counts.flushed_remote, "");
-    line(text, "refills", sums->counts.refills, " batches");
-    line(text, "flushes", sums->counts.flushes, " batches");
-    line(text, "to the system allocator", sums->system_allocations, " requests");
-    line(text, "to the system allocator", sums->system_bytes, " bytes");
-    line(text, "its blocks in magazines", sums->system_magazine_bytes, " bytes");
+        pm_text_line(text, "lost to rounding so far", sums->rounding_bytes, " bytes");
+    pm_text_line(text, "pools used", sums->pools[PM_POOL_ASSIGNED], "");
+    pm_text_line(text, "pools reserved for a class", sums->pools[PM_POOL_RESERVED], "");
+    pm_text_line(text, "pools free, memory kept", sums->pools[PM_POOL_FREE_DIRTY], "");
+    pm_text_line(text, "pools free, given back", sums->pools[PM_POOL_FREE], "");
+    pm_text_line(text, "arenas in use", snapshot->arenas, "");
+    pm_text_line(text, "arenas in use at most", snapshot->counts.arenas_peak, "");
+    pm_text_line(text, "arenas returned to the region", snapshot->counts.arenas_free, "");
+    pm_text_line(text, "of these with memory kept", snapshot->free_arenas_dirty, "");
+    pm_text_line(text, "region reserved", snapshot->region.size, " bytes of address space");
+    pm_text_line(text, "region made accessible", snapshot->counts.committed_bytes, " bytes of address space");
+    pm_text_line(text, "descriptors and page map", sums->arena_table_bytes, " bytes");
+    pm_text_line(text, "heaps and their magazines", sums->heap_table_bytes, " bytes");
+    pm_text_line(text, "heaps, one for each thread", snapshot->heaps, "");
+    pm_text_line(text, "heaps parked", snapshot->heaps_parked, "");
+    pm_text_line(text, "blocks refilled", sums->counts.refilled, "");
+    pm_text_line(text, "blocks flushed", sums->counts.flushed, "");
+    pm_text_line(text, "blocks freed by other threads", sums->counts.flushed_remote, "");
+    pm_text_line(text, "refills", sums->counts.refills, " batches");
+    pm_text_line(text, "flushes", sums->counts.flushes, " batches");
+    pm_text_line(text, "to the system allocator", sums->system_allocations, " requests");
+    pm_text_line(text, "to the system allocator", sums->system_bytes, " bytes");
+    pm_text_line(text, "its blocks in magazines", sums->system_magazine_bytes, " bytes");
     if (view->system_known) {
-        line(text, "system allocator obtained", view->system.obtained_bytes, " bytes");
-        line(text, "system allocator has free", view->system.free_bytes, " bytes");
+        pm_text_line(text, "system allocator obtained", view->system.obtained_bytes, " bytes");
+        pm_text_line(text, "system allocator has free", view->system.free_bytes, " bytes");
     }
 }
 

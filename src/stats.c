@@ -149,16 +149,6 @@ pm_stats_mallinfo(void)
 
 /* ---- Text ---- */
 
-static void
-line(struct pm_text *text, const char *label, uint64_t number, const char *unit)
-{
-    pm_text_string(text, "  ");
-    pm_text_label(text, label, 30);
-    pm_text_column(text, number, 16);
-    pm_text_string(text, unit);
-    pm_text_string(text, "\n");
-}
-
 /* Also what the signal handler calls: nothing here takes a lock, but the system allocator when it is asked. */
 void
 pm_stats_dump(int fd, bool json, bool ask_system)
@@ -199,13 +189,13 @@ pm_stats_print_totals(int fd)
     pm_stats_totals(&totals);
     pm_text_start(&text, fd);
     pm_text_string(&text, "poolmalloc " PM_VERSION_STRING ", pools and system allocator together:\n");
-    line(&text, "obtained from the kernel", totals.obtained_bytes, " bytes");
-    line(&text, "in blocks in use", totals.used_bytes, " bytes");
-    line(&text, "of these in pools", totals.pool_used_bytes, " bytes");
-    line(&text, "free", totals.free_bytes, " bytes");
-    line(&text, "of these in pools", totals.pool_free_bytes, " bytes");
-    line(&text, "blocks with mappings of theirs", totals.mapped_blocks, "");
-    line(&text, "in such blocks", totals.mapped_bytes, " bytes");
+    pm_text_line(&text, "obtained from the kernel", totals.obtained_bytes, " bytes");
+    pm_text_line(&text, "in blocks in use", totals.used_bytes, " bytes");
+    pm_text_line(&text, "of these in pools", totals.pool_used_bytes, " bytes");
+    pm_text_line(&text, "free", totals.free_bytes, " bytes");
+    pm_text_line(&text, "of these in pools", totals.pool_free_bytes, " bytes");
+    pm_text_line(&text, "blocks with mappings of theirs", totals.mapped_blocks, "");
+    pm_text_line(&text, "in such blocks", totals.mapped_bytes, " bytes");
     pm_text_flush(&text);
 }
 

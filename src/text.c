@@ -86,3 +86,13 @@ pm_text_hex(struct pm_text *text, uint64_t number)
     pm_text_string(text, "0x");
     digits(text, number, 16, 0);
 }
+
+void
+pm_text_line(struct pm_text *text, const char *label, uint64_t number, const char *unit)
+{
+    pm_text_string(text, "  ");
+    pm_text_label(text, label, 30);
+    pm_text_column(text, number, 16);
+    pm_text_string(text, unit);
+    pm_text_string(text, "\n");
+}

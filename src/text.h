@@ -27,4 +27,7 @@ void pm_text_pointer(struct pm_text *text, const void *pointer);
 void pm_text_hex(struct pm_text *text, uint64_t number);
 void pm_text_flush(struct pm_text *text);
 
+/* A line of a table of totals: indented, the number in a column, what follows it as it is. */
+void pm_text_line(struct pm_text *text, const char *label, uint64_t number, const char *unit);
+
 #endif
