@@ -376,6 +376,9 @@ pm_snapshot_take(const struct pm_reader *reader, uintptr_t root_address, struct 
     for (unsigned chunk = 0; chunk < region.chunks; chunk++)
         add_chunk(reader, snapshot, &region, chunk);
     close_classes(reader, snapshot, &root);
+    /* The counts were read first, and arenas may have been taken since. */
+    if (snapshot->counts.arenas_peak < snapshot->arenas)
+        snapshot->counts.arenas_peak = snapshot->arenas;
     return PM_SNAPSHOT_TAKEN;
 }
 
