@@ -242,7 +242,9 @@ class Account(Case):
         return kinds
 
     def test_large_blocks_are_the_system_allocators(self):
-        """Counted once: no more than the most that the process ever had."""
+        """Counted once: no more than the most that the process ever had, which the kernel counts in batches of 32 pages
+        for each processor and each of the kinds of memory."""
+        tolerance = 3 * 32 * 4096 * os.cpu_count() + 64 * 4096
         code = "import ctypes; p = ctypes.CDLL(None).malloc; p.restype = ctypes.c_void_p; ctypes.memset(p(60000000), 1, 60000000)"
         process = start("-c", code, program="/usr/bin/python3", STATS="json", STATS_FILE=self.path("x"))
         _, _, usage = os.wait4(process.pid, 0)
@@ -251,8 +253,8 @@ class Account(Case):
         process.returncode = 0
         with open(self.path("x"), encoding="ascii") as written:
             resident = self.require_json(written.read(), 1)[0]["resident"]
-        self.assertLess(resident["bytes"], usage.ru_maxrss * 1024 + 10 * 4096)
-        self.assertLess(abs(resident["peak_bytes"] - usage.ru_maxrss * 1024), 64 * 4096)
+        self.assertLess(resident["bytes"], usage.ru_maxrss * 1024 + tolerance)
+        self.assertLess(abs(resident["peak_bytes"] - usage.ru_maxrss * 1024), tolerance)
 
 
 class Glibc(Case):
