@@ -35,7 +35,8 @@ give_way(size_t size)
     bool gave = false;
     struct pm_heap *heap = pm_heap_current;
     if (heap != &pm_heap_none && heap != &pm_heap_late) {
-        gave = pm_heap_shrink(heap);
+        gave = pm_magazine_shrink_all(heap);
+        pm_heap_drop_runs(heap);
     }
     return pm_region_decommit(size) || pm_region_shrink(size) || gave;
 }
@@ -75,7 +76,7 @@ take_waiting(size_t *size)
     if (PM_LIKELY(block != NULL))
         return block;
     if (magazine->turned)
-        pm_heap_missed(pm_heap_current, number);
+        pm_magazine_missed(pm_heap_current, number);
     *size = pm_magazine_block_size(number);
     return NULL;
 }
@@ -100,7 +101,7 @@ take_from_pools(unsigned class)
     struct pm_heap *heap = pm_process_heap();
     if (PM_LIKELY(heap != NULL)) {
         pm_purge_tick(heap);
-        return pm_heap_refill(heap, class);
+        return pm_magazine_refill(heap, class);
     }
     heap = pm_process_shared_heap();
     return heap != NULL ? pm_heap_take_one(heap, class) : NULL;
@@ -144,25 +145,16 @@ pm_malloc_slow(size_t size)
     return number <= PM_CLASS_LAST ? allocate_class(number, PM_GRANULE, size) : pm_malloc_large(size);
 }
 
-static _Noreturn void
-report_fault(const char *call, const void *pointer, enum pm_fault fault)
-{
-    if (fault == PM_FAULT_INSIDE)
-        pm_report_fault(call, pointer, fault, PM_FOUND_AT_ONCE, pm_pool_block_of(pointer),
-                        pm_class_size(*pm_region_page(pointer)));
-    pm_report_fault(call, pointer, fault, PM_FOUND_AT_ONCE, NULL, 0);
-}
-
 PM_NOINLINE void
 pm_free_slow(void *block)
 {
     unsigned class = *pm_region_page(block);
     if (PM_UNLIKELY(class == 0))
-        report_fault("free", block, PM_FAULT_POOL_FREE);
+        pm_pool_report_fault("free", block, PM_FAULT_POOL_FREE, PM_FOUND_AT_ONCE);
     struct pm_heap *heap = pm_process_heap();
     if (PM_LIKELY(heap != NULL)) {
         pm_purge_tick(heap);
-        pm_heap_flush(heap, class, block);
+        pm_magazine_flush(heap, class, block);
     } else {
         pm_heap_return(&block, 1, PM_FOUND_AT_ONCE);
     }
@@ -183,7 +175,7 @@ check_not_waiting(const struct pm_magazine *magazine, const void *block)
 {
     for (void **entry = pm_magazine_base(magazine); entry < magazine->top; entry++)
         if (*entry == block)
-            report_fault("free", block, PM_FAULT_FREE);
+            pm_pool_report_fault("free", block, PM_FAULT_FREE, PM_FOUND_AT_ONCE);
 }
 
 void
@@ -194,9 +186,9 @@ pm_free_system(void *block)
     /* Other allocators than those whose sizes go in steps of 16 may align small blocks to 8. */
     size_t alignment = pm_system.keeps_sizes ? PM_SYSTEM_STEP : PM_GRANULE;
     if (PM_UNLIKELY(((uintptr_t)block & (alignment - 1)) != 0))
-        report_fault("free", block, PM_FAULT_MISALIGNED);
+        pm_pool_report_fault("free", block, PM_FAULT_MISALIGNED, PM_FOUND_AT_ONCE);
     if (PM_UNLIKELY(pm_os_on_stack(block)))
-        report_fault("free", block, PM_FAULT_STACK);
+        pm_pool_report_fault("free", block, PM_FAULT_STACK, PM_FOUND_AT_ONCE);
     if (PM_UNLIKELY(pm_heap_current == &pm_heap_none))
         pm_process_heap(); /* a block from before the library was opened; the start finds out whose */
 
@@ -217,7 +209,7 @@ pm_free_system(void *block)
         return;
     heap = pm_process_heap();
     if (heap != NULL)
-        pm_heap_flush(heap, number, block);
+        pm_magazine_flush(heap, number, block);
     else
         pm_system_free(block);
 }
@@ -364,7 +356,7 @@ usable_size(const char *call, const void *block)
     }
     enum pm_fault fault = pm_pool_check(block);
     if (PM_UNLIKELY(fault != PM_FAULT_NONE))
-        report_fault(call, block, fault);
+        pm_pool_report_fault(call, block, fault, PM_FOUND_AT_ONCE);
     return pm_class_size(*pm_region_page(block));
 }
 

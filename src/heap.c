@@ -20,9 +20,6 @@
 /* A heap with this many pools is large enough for huge pages, 24 MiB: one that is used in part does not count for much. */
 #define HUGE_FROM 6144u
 
-/* A heap is light until so many bytes of blocks have been refilled and flushed. */
-#define LIGHT_MAX ((size_t)32 << 10)
-
 /* Empty magazines that are full as well. */
 struct pm_heap pm_heap_none, pm_heap_late;
 
@@ -32,87 +29,26 @@ static struct pm_heap *_Atomic first_heap;
 
 /* ---- Making a heap ---- */
 
-static bool
-is_light(const struct pm_heap *heap)
+struct pm_heap *
+pm_heap_first(void)
 {
-    return heap->moved_bytes < LIGHT_MAX && heap != atomic_load_explicit(&first_heap, memory_order_relaxed);
-}
-
-/* Room for every magazine to begin small and to grow to its size and beyond, each time with its NULL in front. */
-static unsigned
-slots_needed(void)
-{
-    unsigned count = 0;
-    for (unsigned number = 1; number < PM_MAGAZINE_COUNT; number++) {
-        unsigned capacity = pm_magazine_capacity(number);
-        count += capacity > pm_magazine_first(number) ? pm_magazine_first(number) + 1 : 0;
-        for (unsigned doublings = 0; doublings <= PM_MAGAZINE_DOUBLINGS; doublings++)
-            count += (capacity << doublings) + 1;
-    }
-    return count;
+    return atomic_load_explicit(&first_heap, memory_order_relaxed);
 }
 
 struct pm_heap *
 pm_heap_create(void)
 {
-    size_t bytes = sizeof(struct pm_heap) + slots_needed() * sizeof(void *);
+    size_t bytes = sizeof(struct pm_heap) + pm_magazine_slots() * sizeof(void *);
     struct pm_heap *heap = pm_os_map(pm_round_up(bytes, pm_os_page_size()));
     if (heap == NULL)
         return NULL;
     for (unsigned granules = 0; granules < PM_GRANULE_COUNT; granules++)
         heap->magazine_of[granules] = (uint8_t)pm_magazine_of_granules(granules, pm_options.alignment);
-    heap->slots_count = slots_needed();
+    heap->slots_count = pm_magazine_slots();
     heap->keep.base = KEEP_BASE;
     struct pm_heap *none = NULL;
     atomic_compare_exchange_strong(&first_heap, &none, heap);
     return heap;
-}
-
-/* The capacity that a magazine gets when it has none, or when its own is too small, or when it has turned. */
-static unsigned
-next_capacity(const struct pm_heap *heap, unsigned number, bool turned)
-{
-    unsigned has = heap->magazines[number].capacity, full = pm_magazine_capacity(number);
-    if (has == 0 && full > pm_magazine_first(number))
-        return pm_magazine_first(number);
-    if (has < full)
-        return is_light(heap) && has != 0 ? has : full;
-    return turned && has < full << PM_MAGAZINE_DOUBLINGS && !heap->shrunk ? 2 * has : has;
-}
-
-/* NULL when all are dealt out. They are NULL themselves. */
-static void **
-deal_slots(struct pm_heap *heap, unsigned count)
-{
-    unsigned *used = &heap->first_slots_used;
-    void **slots = heap->first_slots;
-    if (*used + count > PM_FIRST_SLOTS) {
-        used = &heap->slots_used;
-        slots = heap->slots;
-        if (*used + count > heap->slots_count)
-            return NULL;
-    }
-    slots += *used;
-    *used += count;
-    return slots;
-}
-
-/* The lock is held. */
-static void
-grow(struct pm_heap *heap, unsigned number, bool turned)
-{
-    struct pm_magazine *magazine = &heap->magazines[number];
-    unsigned capacity = next_capacity(heap, number, turned);
-    unsigned count = pm_magazine_count(magazine);
-    void **slots = !pm_options.check && capacity != magazine->capacity ? deal_slots(heap, capacity + 1) : NULL;
-    if (slots == NULL)
-        return;
-    if (number >= heap->magazines_end)
-        heap->magazines_end = number + 1;
-    if (count != 0)
-        memcpy(slots + 1, pm_magazine_base(magazine), count * sizeof(void *));
-    *magazine = (struct pm_magazine){.limit = slots + 1 + capacity, .capacity = capacity, .batch = magazine->batch};
-    pm_magazine_set_top(magazine, slots + 1 + count);
 }
 
 /* ---- Pools of a class; the heap's lock is held ---- */
@@ -325,9 +261,8 @@ release_pool(struct pm_heap *heap, struct pm_pool *pool)
 
 /* ---- Blocks; the heap's lock is held ---- */
 
-/* Stores up to `wanted` blocks downwards from end[-1], the lowest address last; returns how many. */
-static unsigned
-take_blocks(struct pm_heap *heap, unsigned number, void **end, unsigned wanted)
+unsigned
+pm_heap_take(struct pm_heap *heap, unsigned number, void **end, unsigned wanted)
 {
     struct pm_class_pools *class = &heap->classes[number];
     unsigned taken = 0;
@@ -356,9 +291,8 @@ pool_turned(struct pm_heap *heap, struct pm_pool *pool)
         release_pool(heap, pool);
 }
 
-/* Returns those of the blocks that lie in the heap's arenas and moves the others to the front; returns how many those
- * are. A faulty block ends the batch: it is then the first of the others. Neighbours in the batch are often neighbours in
- * memory: what is known of a page is kept for the next block. */
+/* As pm_heap_give. Neighbours in the batch are often neighbours in memory: what is known of a page is kept for the next
+ * block. */
 static unsigned
 return_own(struct pm_heap *heap, void **blocks, unsigned count, enum pm_fault *fault)
 {
@@ -458,38 +392,35 @@ above_limit(const struct pm_heap *heap)
     return heap->keep.dirty > pm_keep_limit(&heap->keep, heap->pools);
 }
 
-/* ---- Any thread ---- */
-
-static _Noreturn void
-report_fault(void *block, enum pm_fault fault, enum pm_found found)
+unsigned
+pm_heap_give(struct pm_heap *heap, void **blocks, unsigned count, enum pm_fault *fault)
 {
-    if (fault == PM_FAULT_INSIDE)
-        pm_report_fault("free", block, fault, found, pm_pool_block_of(block), pm_class_size(*pm_region_page(block)));
-    pm_report_fault("free", block, fault, found, NULL, 0);
+    struct pm_class_counts *counts = &heap->classes[*pm_region_page(blocks[0])].counts;
+    unsigned others = return_own(heap, blocks, count, fault);
+    counts->flushes += others != count;
+    if (heap != pm_heap_current)
+        counts->flushed_remote += count - others;
+    if (PM_UNLIKELY(above_limit(heap)))
+        balance(heap);
+    return others;
 }
+
+/* ---- Any thread ---- */
 
 void
 pm_heap_return(void **blocks, unsigned count, enum pm_found found)
 {
     while (count != 0) {
         /* A block in use keeps its arena with its heap; only a block that is none finds no owner. */
-        unsigned number = *pm_region_page(blocks[0]);
-        struct pm_heap *owner = number != 0 ? pm_arena_at(blocks[0])->heap : NULL;
+        struct pm_heap *owner = pm_heap_owner(blocks[0]);
         if (PM_UNLIKELY(owner == NULL))
-            report_fault(blocks[0], PM_FAULT_POOL_FREE, found);
+            pm_pool_report_fault("free", blocks[0], PM_FAULT_POOL_FREE, found);
         enum pm_fault fault = PM_FAULT_NONE;
-        struct pm_class_counts *counts = &owner->classes[number].counts;
         pm_lock_acquire(&owner->lock);
-        unsigned others = return_own(owner, blocks, count, &fault);
-        counts->flushes++;
-        if (owner != pm_heap_current)
-            counts->flushed_remote += count - others;
-        if (PM_UNLIKELY(above_limit(owner)))
-            balance(owner);
+        count = pm_heap_give(owner, blocks, count, &fault);
         pm_lock_release(&owner->lock);
         if (PM_UNLIKELY(fault != PM_FAULT_NONE))
-            report_fault(blocks[0], fault, found);
-        count = others;
+            pm_pool_report_fault("free", blocks[0], fault, found);
     }
 }
 
@@ -498,7 +429,7 @@ pm_heap_take_one(struct pm_heap *heap, unsigned class)
 {
     void *slot[1] = {NULL};
     pm_lock_acquire(&heap->lock);
-    take_blocks(heap, class, slot + 1, 1);
+    pm_heap_take(heap, class, slot + 1, 1);
     pm_lock_release(&heap->lock);
     return slot[0];
 }
@@ -536,176 +467,6 @@ pm_heap_purge(struct pm_heap *heap)
         any |= purged != 0;
     } while (purged != 0);
     return any;
-}
-
-/* ---- The heap's own thread ---- */
-
-/* How many blocks to put on an empty magazine, which gets room for them. The lock is held. */
-static unsigned
-begin_refill(struct pm_heap *heap, unsigned number)
-{
-    struct pm_magazine *magazine = &heap->magazines[number];
-    if (magazine->batch > magazine->capacity / 2 || magazine->batch == 0 || magazine->turned)
-        grow(heap, number, magazine->turned);
-    magazine->turned = false;
-    unsigned wanted = magazine->batch > PM_BATCH_MIN ? magazine->batch : PM_BATCH_MIN;
-    /* At most half of it, so that the frees that follow find room. */
-    wanted = wanted < magazine->capacity / 2 ? wanted : magazine->capacity / 2;
-    magazine->batch = (uint16_t)(2 * wanted < PM_BATCH_MAX ? 2 * wanted : PM_BATCH_MAX);
-    return wanted;
-}
-
-/* As refill, from the pools of another heap. */
-static void
-borrow(struct pm_heap *heap, struct pm_heap *lender, unsigned number)
-{
-    void *batch[PM_BATCH_MAX];
-    pm_lock_acquire(&heap->lock);
-    unsigned wanted = begin_refill(heap, number), line = pm_magazine_line(number);
-    heap->magazines[number].batch = 0; /* does not grow */
-    wanted = wanted != 0 && wanted < line ? line : wanted; /* the rest of the line would be another thread's, to write to */
-    pm_lock_release(&heap->lock);
-    pm_lock_acquire(&lender->lock);
-    unsigned taken = take_blocks(lender, number, batch + wanted, wanted);
-    pm_lock_release(&lender->lock);
-    heap->moved_bytes += taken * pm_class_size(number);
-    pm_lock_acquire(&heap->lock);
-    struct pm_magazine *magazine = &heap->magazines[number];
-    memcpy(magazine->top, batch + wanted - taken, taken * sizeof(void *));
-    pm_magazine_set_top(magazine, magazine->top + taken);
-    pm_lock_release(&heap->lock);
-}
-
-static void
-refill(struct pm_heap *heap, unsigned number)
-{
-    pm_lock_acquire(&heap->lock);
-    unsigned wanted = begin_refill(heap, number);
-    void **base = pm_magazine_base(&heap->magazines[number]);
-    unsigned taken = take_blocks(heap, number, base + wanted, wanted);
-    if (taken < wanted)
-        memmove(base, base + wanted - taken, taken * sizeof(void *));
-    pm_magazine_set_top(&heap->magazines[number], base + taken);
-    pm_lock_release(&heap->lock);
-}
-
-void *
-pm_heap_refill(struct pm_heap *heap, unsigned class)
-{
-    struct pm_magazine *magazine = &heap->magazines[class];
-    /* A heap taken over in a forked child comes with what its thread had at hand. */
-    void *block = pm_magazine_pop(magazine);
-    if (block != NULL)
-        return block;
-    if (pm_options.check)
-        return pm_heap_take_one(heap, class);
-    if (is_light(heap))
-        borrow(heap, atomic_load_explicit(&first_heap, memory_order_acquire), class);
-    else
-        refill(heap, class);
-    return pm_magazine_pop(magazine);
-}
-
-void
-pm_heap_missed(struct pm_heap *heap, unsigned number)
-{
-    pm_lock_acquire(&heap->lock);
-    grow(heap, number, true);
-    heap->magazines[number].turned = false;
-    pm_lock_release(&heap->lock);
-}
-
-/* Moves the oldest `count` entries of a magazine into `batch`. The lock is held. */
-static void
-remove_oldest(struct pm_magazine *magazine, void **batch, unsigned count)
-{
-    void **base = pm_magazine_base(magazine);
-    memcpy(batch, base, count * sizeof(void *));
-    memmove(base, base + count, (pm_magazine_count(magazine) - count) * sizeof(void *));
-    pm_magazine_set_top(magazine, magazine->top - count);
-}
-
-/* Puts `block` on a magazine that has no room: the magazine grows, or its oldest half leaves it, but at most a batch. With
- * NULL for a block a batch leaves. What leaves returns to where it belongs. False when the block did not fit all the same. */
-static bool
-flush(struct pm_heap *heap, unsigned number, void *block)
-{
-    struct pm_magazine *magazine = &heap->magazines[number];
-    void *batch[PM_BATCH_MAX];
-    bool pooled = number <= PM_CLASS_LAST;
-    enum pm_fault fault = PM_FAULT_NONE;
-    pm_lock_acquire(&heap->lock);
-    if (block != NULL)
-        grow(heap, number, false);
-    unsigned count = pm_magazine_count(magazine);
-    if (block != NULL)
-        count = magazine->top == magazine->limit ? (count + 1) / 2 : 0;
-    count = count < PM_BATCH_MAX ? count : PM_BATCH_MAX;
-    magazine->turned |= block != NULL && count != 0;
-    heap->moved_bytes += count * pm_magazine_block_size(number);
-    if (count != 0)
-        remove_oldest(magazine, batch, count);
-    if (pooled && count != 0) {
-        unsigned others = return_own(heap, batch, count, &fault);
-        if (others != count)
-            heap->classes[number].counts.flushes++;
-        count = others;
-    }
-    bool pushed = block == NULL || pm_magazine_push(magazine, block);
-    if (PM_UNLIKELY(above_limit(heap)))
-        balance(heap);
-    pm_lock_release(&heap->lock);
-    if (PM_UNLIKELY(fault != PM_FAULT_NONE))
-        report_fault(batch[0], fault, PM_FOUND_LATER);
-    if (pooled)
-        pm_heap_return(batch, count, PM_FOUND_LATER);
-    for (unsigned i = 0; !pooled && i < count; i++)
-        pm_system_free(batch[i]);
-    return pushed;
-}
-
-void
-pm_heap_flush(struct pm_heap *heap, unsigned number, void *block)
-{
-    if (PM_LIKELY(flush(heap, number, block)))
-        return;
-    if (number <= PM_CLASS_LAST)
-        pm_heap_return(&block, 1, PM_FOUND_AT_ONCE);
-    else
-        pm_system_free(block);
-}
-
-bool
-pm_heap_flush_all(struct pm_heap *heap)
-{
-    bool flushed = false;
-    for (unsigned number = 1; number < heap->magazines_end; number++) {
-        struct pm_magazine *magazine = &heap->magazines[number];
-        flushed |= pm_magazine_count(magazine) != 0;
-        while (pm_magazine_count(magazine) != 0)
-            flush(heap, number, NULL);
-        magazine->batch = 0;
-        magazine->turned = false;
-    }
-    return flushed;
-}
-
-bool
-pm_heap_shrink(struct pm_heap *heap)
-{
-    bool flushed = pm_heap_flush_all(heap);
-    pm_heap_drop_runs(heap);
-    pm_lock_acquire(&heap->lock);
-    heap->shrunk = true;
-    for (unsigned number = 1; number < heap->magazines_end; number++) {
-        struct pm_magazine *magazine = &heap->magazines[number];
-        if (magazine->capacity > pm_magazine_capacity(number)) {
-            magazine->capacity = pm_magazine_capacity(number);
-            magazine->limit = magazine->top + magazine->capacity; /* it is empty */
-        }
-    }
-    pm_lock_release(&heap->lock);
-    return flushed;
 }
 
 /* ---- Checks ---- */

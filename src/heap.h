@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * A heap: a thread's magazines, and the arenas and pools behind them. Blocks move between the two in batches: refill
- * when a magazine is empty, flush when it is full. Layer 3: uses pool.h, arena.h, region.h, system.h, magazine.h.
+ * A heap: a thread's magazines, and the arenas and pools behind them. Blocks move between the two in batches
+ * (magazine.h). Layer 3: uses pool.h, arena.h, region.h, magazine.h.
  *
  * Who may touch what:
- *   magazines    the heap's thread alone; it changes more than one entry at a time only with the lock held, so that a
- *                fork, which holds all locks, finds every magazine whole
- *   the rest     whoever holds the heap's lock: its own thread to refill and flush, and any other thread to return a
- *                batch of blocks that it freed. One lock for a batch is the only synchronisation there is, and it makes
- *                no difference whether the owner runs, sleeps or has exited.
- *
- * A heap is light as long as little has passed through it. The blocks of a light heap come from the pools of the first
- * heap, the main thread's, since a thread that only ever has a few kilobytes would else need a page for each class that it
- * uses; and its magazines stay small.
+ *   magazines    the heap's thread alone; it changes more than one entry at a time only while it holds the lock of some
+ *                heap, so that a fork, which holds all locks, finds every magazine whole
+ *   the rest     whoever holds the heap's lock: its own thread to refill and flush, and any other thread to take or return
+ *                a batch of blocks. One lock for a batch is the only synchronisation there is, and it makes no difference
+ *                whether the owner runs, sleeps or has exited.
  *
  * A pool that is assigned to a class is on the class's list if and only if it has free blocks. The list is first in,
  * first out: a pool that has just got its first free block waits at the end, and has gathered more when its turn comes.
@@ -28,13 +24,14 @@
 #include "lock.h"
 #include "magazine.h"
 #include "pool.h"
+#include "region.h"
 
 struct pm_class_counts {
     uint64_t refilled, flushed, flushed_remote; /* blocks */
     uint64_t refills, flushes;                  /* batches */
 };
 
-/* Room for the first two entries of every class. */
+/* Room for the first entries of every class; what is left of the page (below). */
 #define PM_FIRST_SLOTS 208u
 
 /* The pools of one class. */
@@ -75,7 +72,6 @@ struct pm_heap {
     /* The thread's own from here on. */
     _Alignas(PM_CACHE_LINE) uint64_t system_allocations, system_bytes; /* requests passed on */
     uint64_t flushed_at;     /* when all magazines were flushed last (purge.h) */
-    size_t moved_bytes;      /* of blocks refilled and flushed */
     bool shrunk;
     /* The magazine for malloc, by the request's size in granules. Compact mode is other numbers in here. */
     uint8_t magazine_of[PM_GRANULE_COUNT];
@@ -98,24 +94,28 @@ extern struct pm_heap pm_heap_none, pm_heap_late;
 /* A new heap from the kernel; NULL when there is no memory. */
 struct pm_heap *pm_heap_create(void);
 
-/* ---- Called by the heap's thread ---- */
+/* The main thread's heap: the first that was created. */
+struct pm_heap *pm_heap_first(void);
 
-/* A block of the class, the magazine refilled on the way; NULL when no pool can be had. */
-void *pm_heap_refill(struct pm_heap *heap, unsigned class);
+/* The heap that a block returns to; NULL when the page has no blocks. */
+static inline struct pm_heap *
+pm_heap_owner(const void *block)
+{
+    /* The byte comes first: a wrong pointer may point to where there is no arena. A block in use keeps its arena with its
+     * heap. */
+    return *pm_region_page(block) != 0 ? pm_arena_at(block)->heap : NULL;
+}
 
-/* Frees a block whose magazine is full: makes room and puts it there. */
-void pm_heap_flush(struct pm_heap *heap, unsigned magazine, void *block);
+/* ---- The heap's lock is held ---- */
 
-/* A magazine of system blocks that has turned was found empty. */
-void pm_heap_missed(struct pm_heap *heap, unsigned magazine);
+/* Stores up to `wanted` blocks downwards from end[-1], the lowest address last; returns how many. */
+unsigned pm_heap_take(struct pm_heap *heap, unsigned class, void **end, unsigned wanted);
 
-/* Empties all magazines; false when they were empty. */
-bool pm_heap_flush_all(struct pm_heap *heap);
+/* Returns those of the blocks that lie in the heap's arenas and moves the others to the front; returns how many those
+ * are. A faulty block ends the batch: it is then the first of the others. */
+unsigned pm_heap_give(struct pm_heap *heap, void **blocks, unsigned count, enum pm_fault *fault);
 
-/* Memory is short: as that, gives up the runs too, and the magazines go back to their first sizes for good. */
-bool pm_heap_shrink(struct pm_heap *heap);
-
-/* ---- Called by any thread ---- */
+/* ---- Called by any thread, no lock held ---- */
 
 /* One block straight from the pools of a heap, for a thread that has none of its own. */
 void *pm_heap_take_one(struct pm_heap *heap, unsigned class);

@@ -98,6 +98,14 @@ pm_pool_check(const void *pointer)
     return read_word(&map[index / 64]) >> (index % 64) & 1 ? PM_FAULT_FREE : PM_FAULT_NONE;
 }
 
+_Noreturn void
+pm_pool_report_fault(const char *call, const void *block, enum pm_fault fault, enum pm_found found)
+{
+    if (fault == PM_FAULT_INSIDE)
+        pm_report_fault(call, block, fault, found, pm_pool_block_of(block), pm_class_size(*pm_region_page(block)));
+    pm_report_fault(call, block, fault, found, NULL, 0);
+}
+
 void
 pm_pool_verify(const struct pm_pool *pool)
 {

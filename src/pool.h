@@ -99,6 +99,9 @@ enum pm_fault pm_pool_check(const void *pointer);
 /* The block that `pointer` lies in. Its page has a class. */
 void *pm_pool_block_of(const void *pointer);
 
+/* Ends the program: `call` was given a block with a fault. */
+_Noreturn void pm_pool_report_fault(const char *call, const void *block, enum pm_fault fault, enum pm_found found);
+
 /* Ends the program if the descriptor breaks an invariant. */
 void pm_pool_verify(const struct pm_pool *pool);
 

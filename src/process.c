@@ -82,7 +82,7 @@ static void
 leave(void *pointer)
 {
     struct pm_heap *heap = pointer;
-    pm_heap_flush_all(heap);
+    pm_magazine_flush_all(heap);
     pm_heap_drop_runs(heap);
     pm_lock_acquire(&registry_lock);
     pm_heap_current = &pm_heap_late;

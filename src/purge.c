@@ -34,7 +34,7 @@ pm_purge_tick(struct pm_heap *heap)
     }
     if (PM_UNLIKELY(heap->flushed_at != start)) {
         heap->flushed_at = start;
-        pm_heap_flush_all(heap);
+        pm_magazine_flush_all(heap);
     }
 }
 
@@ -44,7 +44,7 @@ pm_purge_now(void)
     struct pm_heap *own = pm_process_heap();
     bool purged = false;
     if (own != NULL)
-        pm_heap_flush_all(own);
+        pm_magazine_flush_all(own);
     for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
         purged |= pm_heap_purge(heap);
     return pm_region_purge() || purged;

@@ -40,7 +40,7 @@ static void *
 refill(void *heap)
 {
     for (int i = 0; i < 1000; i++)
-        pm_heap_refill(heap, 4);
+        pm_magazine_refill(heap, 4);
     return NULL;
 }
 

@@ -28,14 +28,14 @@ static void *
 take(unsigned class)
 {
     void *block = pm_magazine_pop(&heap->magazines[class]);
-    return block != NULL ? block : pm_heap_refill(heap, class);
+    return block != NULL ? block : pm_magazine_refill(heap, class);
 }
 
 static void
 give(unsigned class, void *block)
 {
     if (!pm_magazine_push(&heap->magazines[class], block))
-        pm_heap_flush(heap, class, block);
+        pm_magazine_flush(heap, class, block);
 }
 
 /* ---- Making a heap ---- */
@@ -48,7 +48,7 @@ Test(heap, a_new_heap_is_empty, .init = make_heap)
     }
     for (size_t size = 0; size <= PM_TABLE_MAX; size++)
         REQUIRE(heap->magazine_of[(size + 7) / 8] == pm_magazine_of_granules((size + 7) / 8, 16), "size %zu", size);
-    REQUIRE(!pm_heap_flush_all(heap), "an empty heap was flushed");
+    REQUIRE(!pm_magazine_flush_all(heap), "an empty heap was flushed");
     pm_heap_verify(heap);
 }
 
@@ -132,6 +132,7 @@ Test(heap, flush_returns_the_oldest_half, .init = make_heap)
         struct pm_magazine *magazine = &heap->magazines[class];
         for (unsigned i = 0; i <= capacity; i++)
             blocks[i] = pm_heap_take_one(heap, class);
+        pm_heap_current = heap; /* it is this thread's: nothing is remote */
         for (unsigned i = 0; i < capacity; i++)
             give(class, blocks[i]);
         REQUIRE(pm_magazine_count(magazine) == capacity, "class %u: %u entries", class, pm_magazine_count(magazine));
@@ -181,7 +182,7 @@ fill_and_grow(unsigned number)
     }
     for (unsigned doublings = 1; doublings <= PM_MAGAZINE_DOUBLINGS + 2; doublings++) {
         unsigned most = doublings < PM_MAGAZINE_DOUBLINGS ? doublings : PM_MAGAZINE_DOUBLINGS;
-        pm_heap_missed(heap, number);
+        pm_magazine_missed(heap, number);
         REQUIRE(magazine->capacity == full << most && !magazine->turned, "magazine %u: %u", number,
                 magazine->capacity);
         fill(number, full << most);
@@ -254,7 +255,7 @@ Test(heap, magazines_that_do_not_turn_keep_their_size, .init = make_heap)
             give(class, pm_heap_take_one(heap, class));
         REQUIRE(magazine->capacity == full && magazine->turned, "class %u: %u by giving only", class,
                 magazine->capacity);
-        pm_heap_flush_all(heap);
+        pm_magazine_flush_all(heap);
         REQUIRE(!magazine->turned, "class %u: has turned before it was emptied", class);
     }
     pm_heap_verify(heap);
@@ -268,11 +269,11 @@ Test(heap, flush_all_empties_every_magazine, .init = make_heap)
     for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
         give(class, take(class));
     for (unsigned number = PM_CLASS_LAST + 1; number < PM_MAGAZINE_COUNT; number++)
-        pm_heap_flush(heap, number, pm_system.malloc(pm_magazine_block_size(number)));
-    REQUIRE(pm_heap_flush_all(heap), "nothing was flushed");
+        pm_magazine_flush(heap, number, pm_system.malloc(pm_magazine_block_size(number)));
+    REQUIRE(pm_magazine_flush_all(heap), "nothing was flushed");
     for (unsigned number = 0; number < PM_MAGAZINE_COUNT; number++)
         REQUIRE(pm_magazine_count(&heap->magazines[number]) == 0, "magazine %u", number);
-    REQUIRE(!pm_heap_flush_all(heap), "flushed twice");
+    REQUIRE(!pm_magazine_flush_all(heap), "flushed twice");
     pm_heap_verify(heap);
     pm_region_counts(&counts);
     REQUIRE(counts.arenas == 0, "%zu arenas", counts.arenas);
@@ -295,7 +296,7 @@ Test(heap, flush_all_empties_large_magazines, .init = make_heap)
         fill_large(class);
     REQUIRE(pm_magazine_count(&heap->magazines[1]) > 2 * PM_BATCH_MAX, "%u entries",
             pm_magazine_count(&heap->magazines[1]));
-    REQUIRE(pm_heap_flush_all(heap) && !pm_heap_flush_all(heap), "not at once");
+    REQUIRE(pm_magazine_flush_all(heap) && !pm_magazine_flush_all(heap), "not at once");
     for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
         REQUIRE(pm_magazine_count(&heap->magazines[class]) == 0 && heap->classes[class].pools == 0, "class %u", class);
     require_lists(heap);
@@ -303,27 +304,22 @@ Test(heap, flush_all_empties_large_magazines, .init = make_heap)
     REQUIRE(counts.arenas == 0, "%zu arenas", counts.arenas);
 }
 
-/* Magazines are small again, for good; runs are given up; and all of it still works. */
-Test(heap, shrink, .init = make_heap)
+/* They are small again, for good, and still work. */
+Test(heap, magazines_shrink, .init = make_heap)
 {
     for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
         fill_large(class);
-    for (unsigned i = 0; i < 200; i++)
-        pm_heap_take_one(heap, PM_CLASS_LAST);
-    while (heap->classes[PM_CLASS_LAST].run_count == 0)
-        pm_heap_take_one(heap, PM_CLASS_LAST);
-    REQUIRE(pm_heap_shrink(heap) && !pm_heap_shrink(heap), "not at once");
+    REQUIRE(pm_magazine_shrink_all(heap) && !pm_magazine_shrink_all(heap), "not at once");
     for (unsigned class = 1; class <= PM_CLASS_LAST; class++) {
         const struct pm_magazine *magazine = &heap->magazines[class];
         unsigned full = pm_magazine_capacity(class);
         REQUIRE(magazine->capacity == full && pm_magazine_count(magazine) == 0, "class %u: %u of %u", class,
                 pm_magazine_count(magazine), magazine->capacity);
-        REQUIRE(heap->classes[class].run_count == 0, "class %u has a run", class);
         swing(class, 3 * full << PM_MAGAZINE_DOUBLINGS, 4);
         REQUIRE(magazine->capacity == full, "class %u: %u after it was made small", class, magazine->capacity);
     }
     require_lists(heap);
-    pm_heap_missed(heap, PM_MAGAZINE_COUNT - 1);
+    pm_magazine_missed(heap, PM_MAGAZINE_COUNT - 1);
     REQUIRE(heap->magazines[PM_MAGAZINE_COUNT - 1].capacity <= pm_magazine_capacity(PM_MAGAZINE_COUNT - 1), "grown");
 }
 
@@ -332,8 +328,8 @@ Test(heap, shrink, .init = make_heap)
 static void
 free_twice(void *block)
 {
-    pm_heap_flush(heap, 4, block);
-    pm_heap_flush(heap, 4, block);
+    pm_magazine_flush(heap, 4, block);
+    pm_magazine_flush(heap, 4, block);
 }
 
 Test(heap, checking_means_no_magazines)
@@ -341,12 +337,12 @@ Test(heap, checking_means_no_magazines)
     char line[200];
     pm_options.check = 1;
     make_heap();
-    char *first = pm_heap_refill(heap, 4), *second = pm_heap_refill(heap, 4);
+    char *first = pm_magazine_refill(heap, 4), *second = pm_magazine_refill(heap, 4);
     REQUIRE(second == first + 32, "not neighbours");
     REQUIRE(heap->magazines[4].capacity == 0 && heap->first_slots_used + heap->slots_used == 0, "a magazine");
-    pm_heap_flush(heap, 4, first);
+    pm_magazine_flush(heap, 4, first);
     REQUIRE(pm_pool_check(first) == PM_FAULT_FREE, "the block waits somewhere");
-    REQUIRE(pm_heap_refill(heap, 4) == first, "not the lowest free block");
+    REQUIRE(pm_magazine_refill(heap, 4) == first, "not the lowest free block");
     snprintf(line, sizeof line, "poolmalloc: free(%p): the block is already free (double free)\n", (void *)first);
     require_abort(free_twice, first, line);
     pm_heap_verify(heap);
@@ -381,7 +377,7 @@ Test(heap, system_blocks_leave_oldest_first, .init = make_heap)
     pm_options.check = 1;
     make_heap();
     given_back_count = 0;
-    pm_heap_flush(heap, PM_MAGAZINE_COUNT - 1, &blocks[50]);
+    pm_magazine_flush(heap, PM_MAGAZINE_COUNT - 1, &blocks[50]);
     REQUIRE(given_back_count == 1 && given_back[0] == &blocks[50], "a magazine in checking mode");
 }
 
@@ -398,7 +394,7 @@ Test(heap, system_magazines_that_turn_grow, .init = make_heap)
             give(NUMBER, &blocks[next++ % DOUBLED]);
         while (pm_magazine_pop(magazine) != NULL) {
         }
-        pm_heap_missed(heap, NUMBER);
+        pm_magazine_missed(heap, NUMBER);
         REQUIRE(magazine->capacity == full << doublings && !magazine->turned, "%u entries", magazine->capacity);
         given_back_count = 0;
     }
@@ -406,7 +402,7 @@ Test(heap, system_magazines_that_turn_grow, .init = make_heap)
         give(NUMBER, &blocks[i]);
     REQUIRE(given_back_count == 0 && magazine->top == magazine->limit, "not so many");
     unsigned count = magazine->capacity;
-    REQUIRE(pm_heap_flush_all(heap) && given_back_count == count, "%u of %u were given back", given_back_count, count);
+    REQUIRE(pm_magazine_flush_all(heap) && given_back_count == count, "%u of %u were given back", given_back_count, count);
     for (unsigned i = 0; i < count; i++)
         REQUIRE(given_back[i] == &blocks[i], "not block %u", i);
 }

@@ -263,7 +263,7 @@ Test(heap_arenas, class_1_takes_over_no_run, .init = make_heap_in_small_region)
     take_all_arenas_of_the_region();
     while (has_arenas(heap) || heap->classes[EIGHT_TOO].run_count != 0)
         take_pool(EIGHT_TOO, blocks);
-    REQUIRE(pm_heap_take_one(heap, PM_CLASS_WIDE) == NULL && pm_heap_refill(heap, PM_CLASS_WIDE) == NULL, "class 1");
+    REQUIRE(pm_heap_take_one(heap, PM_CLASS_WIDE) == NULL && pm_magazine_refill(heap, PM_CLASS_WIDE) == NULL, "class 1");
     REQUIRE(heap->classes[EIGHT].run_count == left, "%u of %u reserved", heap->classes[EIGHT].run_count, left);
     char *block = pm_heap_take_one(heap, 5);
     REQUIRE(block != NULL && heap->classes[EIGHT].run_count == 0 && heap->classes[5].run_count == left - 1,

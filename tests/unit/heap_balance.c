@@ -438,8 +438,8 @@ Test(heap_balance, frees_by_another_thread_give_back_at_once, .init = start)
     pm_heap_current = other;
     for (size_t i = 0; i < ARENAS * POOLS * PER_POOL; i++)
         if (i / PER_POOL % POOLS != POOLS - 1 && !pm_magazine_push(&other->magazines[EIGHT], blocks[i]))
-            pm_heap_flush(other, EIGHT, blocks[i]);
-    pm_heap_flush_all(other);
+            pm_magazine_flush(other, EIGHT, blocks[i]);
+    pm_magazine_flush_all(other);
     REQUIRE(heap->keep.dirty <= BASE, "%zu are kept", heap->keep.dirty);
     REQUIRE(resident_of(0, ARENAS * POOLS) == ARENAS + heap->keep.dirty, "%zu are resident",
             resident_of(0, ARENAS * POOLS));
@@ -456,9 +456,9 @@ Test(heap_balance, flushes_give_back_at_once, .init = start)
     pm_heap_current = heap;
     for (size_t i = 0; i < ARENAS * POOLS * PER_POOL; i++)
         if (i / PER_POOL % POOLS != POOLS - 1 && !pm_magazine_push(&heap->magazines[EIGHT], blocks[i]))
-            pm_heap_flush(heap, EIGHT, blocks[i]);
+            pm_magazine_flush(heap, EIGHT, blocks[i]);
     REQUIRE(heap->keep.dirty <= BASE + 1, "%zu are kept", heap->keep.dirty);
-    pm_heap_flush_all(heap);
+    pm_magazine_flush_all(heap);
     REQUIRE(resident_of(0, ARENAS * POOLS) == ARENAS + heap->keep.dirty && heap->keep.dirty <= BASE, "%zu resident",
             resident_of(0, ARENAS * POOLS));
     require_lists(heap);

@@ -75,7 +75,7 @@ step(struct random *random, unsigned fill_percent)
         unsigned class = 1 + (unsigned)random_below(random, 1 + random_below(random, PM_CLASS_LAST));
         slots[at].block = pm_magazine_pop(&heap->magazines[class]);
         if (slots[at].block == NULL)
-            slots[at].block = pm_heap_refill(heap, class);
+            slots[at].block = pm_magazine_refill(heap, class);
         REQUIRE(slots[at].block != NULL, "no block of class %u", class);
         slots[at].class = class;
         pattern_write(slots[at].block, pm_class_size(class), at);
@@ -85,7 +85,7 @@ step(struct random *random, unsigned fill_percent)
         REQUIRE(pattern_holds(slots[at].block, size, size, at), "a block of class %u was overwritten", class);
         REQUIRE(pm_pool_check(slots[at].block) == PM_FAULT_NONE, "a block in use is free");
         if (!pm_magazine_push(&heap->magazines[class], slots[at].block))
-            pm_heap_flush(heap, class, slots[at].block);
+            pm_magazine_flush(heap, class, slots[at].block);
         slots[at].block = NULL;
     }
 }
@@ -123,13 +123,13 @@ run(enum pm_purge_policy policy)
             require_limit(heap);
         }
         if (i % 30000 == 0)
-            pm_heap_flush_all(heaps[random_below(&random, HEAPS)]);
+            pm_magazine_flush_all(heaps[random_below(&random, HEAPS)]);
     }
     for (size_t i = 0; i < 20 * SLOTS; i++)
         step(&random, 0);
     verify_all();
     for (int i = 0; i < HEAPS; i++)
-        pm_heap_flush_all(heaps[i]);
+        pm_magazine_flush_all(heaps[i]);
     verify_all();
     REQUIRE(arenas_taken() == others, "%zu arenas", arenas_taken() - others);
 }

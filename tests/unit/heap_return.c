@@ -92,8 +92,8 @@ Test(heap_return, a_flush_brings_each_block_to_its_owner, .init = make_heaps)
     shuffle(blocks, HEAPS * EACH, &random);
     for (unsigned i = 0; i < HEAPS * EACH; i++)
         if (!pm_magazine_push(&heaps[0]->magazines[CLASS], blocks[i]))
-            pm_heap_flush(heaps[0], CLASS, blocks[i]);
-    pm_heap_flush_all(heaps[0]);
+            pm_magazine_flush(heaps[0], CLASS, blocks[i]);
+    pm_magazine_flush_all(heaps[0]);
     for (int i = 0; i < HEAPS; i++) {
         const struct pm_class_counts *counts = &heaps[i]->classes[CLASS].counts;
         REQUIRE(counts->flushed == EACH && counts->flushed_remote == (i == 0 ? 0 : EACH), "heap %d: %zu, %zu", i,

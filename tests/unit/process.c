@@ -195,7 +195,7 @@ free_blocks(void)
 {
     for (size_t i = 0; i < BLOCKS; i++)
         pm_free(blocks[i]);
-    pm_heap_flush_all(pm_process_heap());
+    pm_magazine_flush_all(pm_process_heap());
 }
 
 Test(process, a_parked_heap_has_empty_magazines_and_no_runs)
@@ -258,7 +258,7 @@ Test(process, a_late_thread_is_served_by_another_s_pools)
     run(leave_late, &key);
     REQUIRE(late_block != NULL && pm_process_parked_count() == 1 && heap_count() == 2, "%zu heaps", heap_count());
     pm_free(late_block);
-    pm_heap_flush_all(pm_process_heap());
+    pm_magazine_flush_all(pm_process_heap());
     REQUIRE(arenas_taken() == 0, "%zu arenas", arenas_taken());
     for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
         pm_heap_verify(heap);

@@ -226,7 +226,7 @@ Test(purge, frees_into_a_parked_heap_give_back_at_once, .init = start)
     for (size_t i = 0; i < POOLS * PER_POOL; i++)
         if (i / PER_POOL % 4 != 3)
             pm_free(blocks[i]);
-    pm_heap_flush_all(own);
+    pm_magazine_flush_all(own);
     REQUIRE(resident() == parked->keep.dirty && resident() <= BASE + POOLS / 4 / 64, "%zu are left", resident());
     require_contents();
     require_lists(parked);
@@ -286,7 +286,7 @@ Test(purge, free_arenas_go_as_well, .init = start)
 
 Test(purge, a_thread_empties_its_magazines_once_a_period, .init = start)
 {
-    void *block = pm_heap_refill(own, CLASS);
+    void *block = pm_magazine_refill(own, CLASS);
     struct pm_magazine *magazine = &own->magazines[CLASS];
     pm_magazine_push(magazine, block);
     unsigned count = pm_magazine_count(magazine);
@@ -297,7 +297,7 @@ Test(purge, a_thread_empties_its_magazines_once_a_period, .init = start)
     pm_purge_tick(own);
     REQUIRE(pm_magazine_count(magazine) == 0, "%u blocks are left", pm_magazine_count(magazine));
     REQUIRE(pm_pool_check(block) != PM_FAULT_NONE, "the block did not return to its pool");
-    block = pm_heap_refill(own, CLASS);
+    block = pm_magazine_refill(own, CLASS);
     count = pm_magazine_count(magazine);
     pm_purge_tick(own);
     REQUIRE(pm_magazine_count(magazine) == count, "emptied twice in a period");
@@ -316,7 +316,7 @@ look_at_the_clock(void *unused)
 Test(purge, each_thread_empties_its_own_magazines, .init = start)
 {
     struct pm_magazine *magazine = &own->magazines[CLASS];
-    pm_magazine_push(magazine, pm_heap_refill(own, CLASS));
+    pm_magazine_push(magazine, pm_magazine_refill(own, CLASS));
     unsigned count = pm_magazine_count(magazine);
     run(look_at_the_clock);
     REQUIRE(pm_magazine_count(magazine) == count, "another thread emptied the magazine");
@@ -344,7 +344,7 @@ Test(purge, never_means_only_when_asked, .init = start)
     pm_options.purge = PM_PURGE_NEVER;
     take(own);
     give_most();
-    pm_magazine_push(&own->magazines[8], pm_heap_refill(own, 8));
+    pm_magazine_push(&own->magazines[8], pm_magazine_refill(own, 8));
     for (int i = 0; i < 3; i++) {
         test_now += PERIOD;
         pm_purge_tick(own);
@@ -361,7 +361,7 @@ Test(purge, never_means_only_when_asked, .init = start)
 /* Whatever was learned, the magazines first. */
 Test(purge, now, .init = start)
 {
-    void *waiting = pm_heap_refill(own, 8);
+    void *waiting = pm_magazine_refill(own, 8);
     pm_magazine_push(&own->magazines[8], pm_heap_take_one(own, 8));
     learn(own);
     REQUIRE(pm_magazine_count(&own->magazines[8]) != 0, "no blocks wait");

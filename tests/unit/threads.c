@@ -68,7 +68,7 @@ require_nothing_left(void)
 {
     for (int i = 0; i < MAILBOXES; i++)
         pm_free(mailboxes[i]);
-    pm_heap_flush_all(pm_process_heap());
+    pm_magazine_flush_all(pm_process_heap());
     REQUIRE(arenas_taken() == 0, "%zu arenas", arenas_taken());
     for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
         pm_heap_verify(heap);

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+#include "magazine.h"
+
+#include <string.h>
+
+#include "heap.h"
+#include "options.h"
+#include "system.h"
+
+/* ---- Size ---- */
+
+/* Little has passed through the magazine, and the thread is not the main thread. */
+static bool
+is_light(const struct pm_heap *heap, unsigned number)
+{
+    return heap->magazines[number].moved < PM_MAGAZINE_LIGHT_MAX && heap != pm_heap_first();
+}
+
+static void
+count_moved(struct pm_heap *heap, unsigned number, unsigned blocks)
+{
+    if (is_light(heap, number))
+        heap->magazines[number].moved += (uint32_t)(blocks * pm_magazine_block_size(number));
+}
+
+/* The capacity that a magazine gets when it has none, or when its own is too small, or when it has turned. */
+static unsigned
+next_capacity(const struct pm_heap *heap, unsigned number, bool turned)
+{
+    unsigned has = heap->magazines[number].capacity, full = pm_magazine_capacity(number);
+    if (has == 0 && full > pm_magazine_first(number))
+        return pm_magazine_first(number);
+    if (has < full)
+        return has != 0 && is_light(heap, number) ? has : full;
+    return turned && has < full << PM_MAGAZINE_DOUBLINGS && !heap->shrunk ? 2 * has : has;
+}
+
+/* NULL when all are dealt out. They are NULL themselves. */
+static void **
+deal_slots(struct pm_heap *heap, unsigned count)
+{
+    unsigned *used = &heap->first_slots_used;
+    void **slots = heap->first_slots;
+    if (*used + count > PM_FIRST_SLOTS) {
+        used = &heap->slots_used;
+        slots = heap->slots;
+        if (*used + count > heap->slots_count)
+            return NULL;
+    }
+    slots += *used;
+    *used += count;
+    return slots;
+}
+
+/* No lock is held. */
+static void
+grow(struct pm_heap *heap, unsigned number, bool turned)
+{
+    struct pm_magazine *magazine = &heap->magazines[number];
+    unsigned capacity = next_capacity(heap, number, turned);
+    unsigned count = pm_magazine_count(magazine);
+    void **slots = !pm_options.check && capacity != magazine->capacity ? deal_slots(heap, capacity + 1) : NULL;
+    if (slots == NULL)
+        return;
+    pm_lock_acquire(&heap->lock);
+    if (number >= heap->magazines_end)
+        heap->magazines_end = number + 1;
+    if (count != 0)
+        memcpy(slots + 1, pm_magazine_base(magazine), count * sizeof(void *));
+    magazine->limit = slots + 1 + capacity;
+    magazine->capacity = (uint16_t)capacity;
+    magazine->turned = false;
+    pm_magazine_set_top(magazine, slots + 1 + count);
+    pm_lock_release(&heap->lock);
+}
+
+/* ---- Refill ---- */
+
+/* How many blocks to put on an empty magazine, which gets room for them. */
+static unsigned
+begin_refill(struct pm_heap *heap, unsigned number, bool light)
+{
+    struct pm_magazine *magazine = &heap->magazines[number];
+    if (magazine->batch > (magazine->capacity + 1u) / 2 || magazine->batch == 0 || magazine->turned)
+        grow(heap, number, magazine->turned);
+    magazine->turned = false;
+    if (light) /* a cache line: its rest would be another thread's, to write to */
+        return magazine->capacity != 0 ? pm_magazine_first(number) : 0;
+    unsigned wanted = magazine->batch > PM_BATCH_MIN ? magazine->batch : PM_BATCH_MIN;
+    /* At most half of it, so that the frees that follow find room. */
+    unsigned half = (magazine->capacity + 1u) / 2;
+    wanted = wanted < half ? wanted : half;
+    magazine->batch = (uint8_t)(2 * wanted < PM_BATCH_MAX ? 2 * wanted : PM_BATCH_MAX);
+    return wanted;
+}
+
+static void
+refill(struct pm_heap *heap, unsigned number)
+{
+    bool light = is_light(heap, number);
+    struct pm_heap *source = light ? pm_heap_first() : heap;
+    unsigned wanted = begin_refill(heap, number, light);
+    pm_lock_acquire(&source->lock);
+    void **base = pm_magazine_base(&heap->magazines[number]);
+    unsigned taken = pm_heap_take(source, number, base + wanted, wanted);
+    if (taken < wanted)
+        memmove(base, base + wanted - taken, taken * sizeof(void *));
+    pm_magazine_set_top(&heap->magazines[number], base + taken);
+    pm_lock_release(&source->lock);
+    count_moved(heap, number, taken);
+}
+
+void *
+pm_magazine_refill(struct pm_heap *heap, unsigned class)
+{
+    struct pm_magazine *magazine = &heap->magazines[class];
+    /* A heap taken over in a forked child comes with what its thread had at hand. */
+    void *block = pm_magazine_pop(magazine);
+    if (block != NULL)
+        return block;
+    if (pm_options.check)
+        return pm_heap_take_one(heap, class);
+    refill(heap, class);
+    return pm_magazine_pop(magazine);
+}
+
+void
+pm_magazine_missed(struct pm_heap *heap, unsigned number)
+{
+    grow(heap, number, true);
+    heap->magazines[number].turned = false;
+}
+
+/* ---- Flush ---- */
+
+/* Moves the oldest `count` entries of a magazine into `batch`. A lock is held. */
+static void
+remove_oldest(struct pm_magazine *magazine, void **batch, unsigned count)
+{
+    void **base = pm_magazine_base(magazine);
+    memcpy(batch, base, count * sizeof(void *));
+    memmove(base, base + count, (pm_magazine_count(magazine) - count) * sizeof(void *));
+    pm_magazine_set_top(magazine, magazine->top - count);
+}
+
+/* The heap whose lock a flush takes: the one that the oldest block returns to. */
+static struct pm_heap *
+destination(struct pm_heap *heap, unsigned number)
+{
+    const struct pm_magazine *magazine = &heap->magazines[number];
+    struct pm_heap *owner = NULL;
+    if (number <= PM_CLASS_LAST && pm_magazine_count(magazine) != 0)
+        owner = pm_heap_owner(*pm_magazine_base(magazine));
+    return owner != NULL ? owner : heap;
+}
+
+/* The oldest `count` entries, at most a batch, leave the magazine and return to where they belong. */
+static void
+flush(struct pm_heap *heap, unsigned number, unsigned count)
+{
+    void *batch[PM_BATCH_MAX];
+    bool pooled = number <= PM_CLASS_LAST;
+    enum pm_fault fault = PM_FAULT_NONE;
+    struct pm_heap *owner = destination(heap, number);
+    count_moved(heap, number, count);
+    pm_lock_acquire(&owner->lock);
+    remove_oldest(&heap->magazines[number], batch, count);
+    if (pooled)
+        count = pm_heap_give(owner, batch, count, &fault);
+    pm_lock_release(&owner->lock);
+    if (PM_UNLIKELY(fault != PM_FAULT_NONE))
+        pm_pool_report_fault("free", batch[0], fault, PM_FOUND_LATER);
+    if (pooled)
+        pm_heap_return(batch, count, PM_FOUND_LATER);
+    for (unsigned i = 0; !pooled && i < count; i++)
+        pm_system_free(batch[i]);
+}
+
+void
+pm_magazine_flush(struct pm_heap *heap, unsigned number, void *block)
+{
+    struct pm_magazine *magazine = &heap->magazines[number];
+    grow(heap, number, false);
+    if (pm_magazine_push(magazine, block))
+        return;
+    unsigned half = (magazine->capacity + 1u) / 2;
+    if (half != 0) {
+        flush(heap, number, half < PM_BATCH_MAX ? half : PM_BATCH_MAX);
+        magazine->turned = true;
+        pm_magazine_push(magazine, block);
+    } else if (number <= PM_CLASS_LAST) {
+        pm_heap_return(&block, 1, PM_FOUND_AT_ONCE);
+    } else {
+        pm_system_free(block);
+    }
+}
+
+bool
+pm_magazine_flush_all(struct pm_heap *heap)
+{
+    bool flushed = false;
+    for (unsigned number = 1; number < heap->magazines_end; number++) {
+        struct pm_magazine *magazine = &heap->magazines[number];
+        flushed |= pm_magazine_count(magazine) != 0;
+        for (unsigned count; (count = pm_magazine_count(magazine)) != 0;)
+            flush(heap, number, count < PM_BATCH_MAX ? count : PM_BATCH_MAX);
+        magazine->batch = 0;
+        magazine->turned = false;
+    }
+    return flushed;
+}
+
+bool
+pm_magazine_shrink_all(struct pm_heap *heap)
+{
+    bool flushed = pm_magazine_flush_all(heap);
+    pm_lock_acquire(&heap->lock);
+    heap->shrunk = true;
+    for (unsigned number = 1; number < heap->magazines_end; number++) {
+        struct pm_magazine *magazine = &heap->magazines[number];
+        if (magazine->capacity > pm_magazine_capacity(number)) {
+            magazine->capacity = (uint16_t)pm_magazine_capacity(number);
+            magazine->limit = magazine->top + magazine->capacity; /* it is empty */
+        }
+    }
+    pm_lock_release(&heap->lock);
+    return flushed;
+}
