@@ -103,7 +103,7 @@ take_from_pools(unsigned class)
         pm_purge_tick(heap);
         return pm_magazine_refill(heap, class);
     }
-    heap = pm_process_shared_heap();
+    heap = pm_heap_first();
     return heap != NULL ? pm_heap_take_one(heap, class) : NULL;
 }
 
@@ -139,7 +139,7 @@ PM_NOINLINE void *
 pm_malloc_slow(size_t size)
 {
     if (PM_UNLIKELY(pm_heap_current == &pm_heap_none))
-        pm_process_heap(); /* the first call reads the options */
+        pm_process_start(); /* the first call reads the options */
     size_t granules = (size + PM_GRANULE - 1) >> PM_GRANULE_SHIFT;
     unsigned number = pm_magazine_of_granules(granules, pm_options.alignment);
     return number <= PM_CLASS_LAST ? allocate_class(number, PM_GRANULE, size) : pm_malloc_large(size);
@@ -190,7 +190,7 @@ pm_free_system(void *block)
     if (PM_UNLIKELY(pm_os_on_stack(block)))
         pm_pool_report_fault("free", block, PM_FAULT_STACK, PM_FOUND_AT_ONCE);
     if (PM_UNLIKELY(pm_heap_current == &pm_heap_none))
-        pm_process_heap(); /* a block from before the library was opened; the start finds out whose */
+        pm_process_start(); /* a block from before the library was opened; the start finds out whose */
 
     size_t size = pm_system_usable_size(block);
     /* From one step above 512 bytes to one below the step behind the last. */
@@ -351,7 +351,7 @@ usable_size(const char *call, const void *block)
 {
     if (!pm_region_contains(block)) {
         if (PM_UNLIKELY(pm_heap_current == &pm_heap_none))
-            pm_process_heap();
+            pm_process_start();
         return pm_system_usable_size((void *)block);
     }
     enum pm_fault fault = pm_pool_check(block);

@@ -32,7 +32,7 @@ static struct pm_heap *_Atomic first_heap;
 struct pm_heap *
 pm_heap_first(void)
 {
-    return atomic_load_explicit(&first_heap, memory_order_relaxed);
+    return atomic_load_explicit(&first_heap, memory_order_acquire);
 }
 
 struct pm_heap *

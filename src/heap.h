@@ -94,7 +94,7 @@ extern struct pm_heap pm_heap_none, pm_heap_late;
 /* A new heap from the kernel; NULL when there is no memory. */
 struct pm_heap *pm_heap_create(void);
 
-/* The main thread's heap: the first that was created. */
+/* The main thread's heap, the first that was created; NULL before that. Threads without a heap use its pools. */
 struct pm_heap *pm_heap_first(void);
 
 /* The heap that a block returns to; NULL when the page has no blocks. */

@@ -26,18 +26,12 @@ static bool have_exit_key;
 /* ---- Threads ---- */
 
 struct pm_heap *
-pm_process_first_heap(void)
+pm_process_newest_heap(void)
 {
     pm_lock_acquire(&registry_lock);
     struct pm_heap *heap = heaps;
     pm_lock_release(&registry_lock);
     return heap;
-}
-
-struct pm_heap *
-pm_process_shared_heap(void)
-{
-    return pm_process_first_heap();
 }
 
 size_t
@@ -156,8 +150,8 @@ start(void)
 
 /* Several threads may arrive here first when the library is opened late; one starts it, the others wait. False for a
  * request that start() itself makes. */
-static bool
-ensure_started(void)
+bool
+pm_process_start(void)
 {
     static PM_THREAD_LOCAL bool starting;
     if (PM_LIKELY(atomic_load_explicit(&state, memory_order_acquire) == STARTED))
@@ -180,9 +174,7 @@ ensure_started(void)
 struct pm_heap *
 pm_process_heap(void)
 {
-    if (!ensure_started())
-        return NULL;
-    if (pm_heap_current == &pm_heap_late)
+    if (!pm_process_start() || pm_heap_current == &pm_heap_late)
         return NULL;
     if (pm_heap_current == &pm_heap_none) {
         /* Without the key nobody would notice the thread's exit, and its heap would be lost. */
@@ -205,5 +197,5 @@ pm_process_heap(void)
 __attribute__((constructor)) static void
 start_early(void)
 {
-    ensure_started();
+    pm_process_start();
 }

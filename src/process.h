@@ -13,16 +13,15 @@
 
 #include "heap.h"
 
-/* The calling thread's heap, made or taken over if it has none yet. NULL when it cannot have one: it has given its own
- * back already (allocating in a key destructor), or there is no memory or no region. Only then it uses
- * pm_process_shared_heap. The first call starts the library. */
+/* Starts the library, once. False for a request that the start itself makes. */
+bool pm_process_start(void);
+
+/* The calling thread's heap, made or taken over if it has none yet; the library is started if need be. NULL when it cannot
+ * have one: it has given its own back already (allocating in a key destructor), or there is no memory or no region. */
 struct pm_heap *pm_process_heap(void);
 
-/* A heap whose pools a thread without one may use, through its lock; NULL when there is no heap at all. */
-struct pm_heap *pm_process_shared_heap(void);
-
-/* All heaps there ever were, newest first. */
-struct pm_heap *pm_process_first_heap(void);
+/* All heaps there ever were, newest first, linked by next. */
+struct pm_heap *pm_process_newest_heap(void);
 size_t pm_process_parked_count(void);
 
 /* Where the first of them is found, for those who read without the lock: a heap is whole before it is on the list, and

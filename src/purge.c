@@ -15,7 +15,7 @@ static _Atomic uint64_t period_start;
 static void
 age_all(uint64_t now)
 {
-    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
+    for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next)
         pm_heap_age(heap, now);
     pm_region_age(now);
 }
@@ -41,11 +41,10 @@ pm_purge_tick(struct pm_heap *heap)
 bool
 pm_purge_now(void)
 {
-    struct pm_heap *own = pm_process_heap();
     bool purged = false;
-    if (own != NULL)
-        pm_magazine_flush_all(own);
-    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
+    if (pm_process_start())
+        pm_magazine_flush_all(pm_heap_current);
+    for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next)
         purged |= pm_heap_purge(heap);
     return pm_region_purge() || purged;
 }

@@ -85,7 +85,7 @@ pm_stats_get(struct pm_stats *stats)
     memset(stats, 0, sizeof *stats);
     for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
         stats->classes[class - 1].block_size = pm_class_size(class);
-    pm_process_heap(); /* starts the library if nothing else has */
+    pm_process_start(); /* starts the library if nothing else has */
     struct pm_view *view = view_self(false, false);
     if (view != NULL) {
         copy_view(stats, view);
@@ -170,14 +170,14 @@ pm_stats_dump(int fd, bool json, bool ask_system)
 PM_EXPORT void
 pm_stats_print(int fd)
 {
-    pm_process_heap();
+    pm_process_start();
     pm_stats_dump(fd, false, true);
 }
 
 PM_EXPORT void
 pm_stats_print_json(int fd)
 {
-    pm_process_heap();
+    pm_process_start();
     pm_stats_dump(fd, true, true);
 }
 

@@ -144,7 +144,7 @@ dump_on_signal(void)
 __attribute__((constructor)) static void
 start(void)
 {
-    pm_process_heap(); /* reads the options if nothing has yet */
+    pm_process_start(); /* reads the options if nothing has yet */
     if (pm_options.stats == PM_STATS_OFF && pm_options.stats_signal == 0)
         return;
     start_pid = pm_os_pid();

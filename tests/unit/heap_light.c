@@ -24,7 +24,7 @@ static void *blocks[MOST + 1];
 static void
 start(void)
 {
-    first = pm_process_first_heap();
+    first = pm_heap_first();
     heap = pm_heap_create();
     REQUIRE(first != NULL && heap != NULL && first != heap, "no heaps");
 }

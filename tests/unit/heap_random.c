@@ -105,7 +105,7 @@ run(enum pm_purge_policy policy)
     struct random random = {test_seed("heap_random")};
     pm_options.purge = policy;
     /* The others are light at first, and served by this one. */
-    heaps[0] = pm_process_first_heap();
+    heaps[0] = pm_process_newest_heap();
     for (int i = 1; i < HEAPS; i++)
         heaps[i] = pm_heap_create();
     for (size_t i = 0; i < STEPS; i++) {

@@ -24,7 +24,7 @@ static size_t
 heap_count(void)
 {
     size_t count = 0;
-    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
+    for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next)
         count++;
     return count;
 }
@@ -107,8 +107,8 @@ Test(process, the_library_starts_before_main)
 Test(process, the_first_thread_has_a_heap_from_the_start)
 {
     REQUIRE(pm_heap_current != &pm_heap_none && pm_process_heap() == pm_heap_current, "no heap");
-    REQUIRE(heap_count() == 1 && pm_process_first_heap() == pm_heap_current, "%zu heaps", heap_count());
-    REQUIRE(pm_process_shared_heap() != NULL && pm_process_parked_count() == 0, "%zu parked",
+    REQUIRE(heap_count() == 1 && pm_process_newest_heap() == pm_heap_current, "%zu heaps", heap_count());
+    REQUIRE(pm_heap_first() == pm_heap_current && pm_process_parked_count() == 0, "%zu parked",
             pm_process_parked_count());
 }
 
@@ -120,7 +120,7 @@ Test(process, each_thread_has_its_own)
         REQUIRE(holders[i].heap != NULL && holders[i].heap != pm_process_heap(), "thread %d", i);
         for (int k = 0; k < i; k++)
             REQUIRE(holders[i].heap != holders[k].heap, "threads %d and %d share a heap", i, k);
-        REQUIRE(pm_process_first_heap() == holders[i].heap, "the newest heap is not the first");
+        REQUIRE(pm_process_newest_heap() == holders[i].heap, "the newest heap is not the first");
     }
     REQUIRE(heap_count() == THREADS + 1 && pm_process_parked_count() == 0, "%zu heaps", heap_count());
     for (int i = 0; i < THREADS; i++)
@@ -260,7 +260,7 @@ Test(process, a_late_thread_is_served_by_another_s_pools)
     pm_free(late_block);
     pm_magazine_flush_all(pm_process_heap());
     REQUIRE(arenas_taken() == 0, "%zu arenas", arenas_taken());
-    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
+    for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next)
         pm_heap_verify(heap);
 }
 

@@ -110,7 +110,7 @@ require_locks_free(void)
 {
     REQUIRE(!pm_lock_forking(), "the process still forks");
     REQUIRE(pm_region_lock.state == 0 && pm_map_lock.state == 0, "%u, %u", pm_region_lock.state, pm_map_lock.state);
-    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
+    for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next)
         REQUIRE(heap->lock.state == 0, "a heap's lock is %u", heap->lock.state);
 }
 
@@ -158,7 +158,7 @@ Test(process_fork, handlers_of_the_program_may_allocate)
     handlers_allocate = false;
     require_locks_free();
     end_threads();
-    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
+    for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next)
         pm_heap_verify(heap);
 }
 
@@ -171,7 +171,7 @@ check_heaps_in_child(void)
 {
     REQUIRE(pm_heap_current == heap_before && heap_before->state == PM_HEAP_OWNED, "the forking thread lost its heap");
     REQUIRE(pm_process_parked_count() == THREADS, "%zu parked", pm_process_parked_count());
-    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next) {
+    for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next) {
         REQUIRE(heap->state == (heap == heap_before ? PM_HEAP_OWNED : PM_HEAP_PARKED), "state %d", heap->state);
         pm_heap_verify(heap);
     }
@@ -206,7 +206,7 @@ take_over_in_child(void)
     for (int i = 0; i < THREADS; i++)
         run(allocate_first);
     REQUIRE(blocks_in_use() == before, "%zu blocks in use, %zu before", blocks_in_use(), before);
-    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
+    for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next)
         pm_heap_verify(heap);
 }
 

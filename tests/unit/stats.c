@@ -73,7 +73,7 @@ Test(stats, rows_are_the_heaps_sums, .init = fill)
     for (unsigned class = 1; class <= PM_CLASS_LAST; class++) {
         const struct pm_class_stats *row = &stats.classes[class - 1];
         struct pm_class_stats sum = {.block_size = class * 8, .blocks_in_use = in_use[class]};
-        for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next) {
+        for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next) {
             const struct pm_class_pools *pools = &heap->classes[class];
             sum.pools += pools->pools;
             sum.blocks_free += pools->free_blocks;
@@ -113,7 +113,7 @@ Test(stats, pools_of_the_arenas_add_up, .init = fill)
     struct pm_region_counts counts;
     size_t reserved = 0, maps = 0, free_pools = 0, dirty = 0;
     pm_region_counts(&counts);
-    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
+    for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next)
         for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
             reserved += heap->classes[class].run_count;
     for (uintptr_t at = pm_region_next_arena(0); at != 0; at = pm_region_next_arena(at + PM_ARENA_SIZE)) {
@@ -135,7 +135,7 @@ Test(stats, pools_of_the_arenas_add_up, .init = fill)
 Test(stats, heaps_are_counted, .init = fill)
 {
     size_t heaps = 0, bytes = stats.arenas * (4096 + 64);
-    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next, heaps++)
+    for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next, heaps++)
         bytes += sizeof *heap + heap->slots_used * sizeof(void *);
     REQUIRE(stats.heaps == heaps && heaps >= 2, "%zu heaps", stats.heaps);
     REQUIRE(stats.heaps_parked == heaps - 1, "%zu parked", stats.heaps_parked);

@@ -70,7 +70,7 @@ require_nothing_left(void)
         pm_free(mailboxes[i]);
     pm_magazine_flush_all(pm_process_heap());
     REQUIRE(arenas_taken() == 0, "%zu arenas", arenas_taken());
-    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
+    for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next)
         pm_heap_verify(heap);
     REQUIRE(pm_process_parked_count() <= THREADS, "%zu parked heaps", pm_process_parked_count());
 }
@@ -83,7 +83,7 @@ Test(threads, that_free_each_other_s_blocks)
             REQUIRE(pthread_create(&threads[i], NULL, exchange_once, (void *)(i + 1)) == 0, "no thread");
         for (int i = 0; i < THREADS; i++)
             pthread_join(threads[i], NULL);
-        for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
+        for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next)
             pm_heap_verify(heap);
     }
     require_nothing_left();
@@ -142,7 +142,7 @@ static void
 look_at_everything(int nowhere)
 {
     look_at_statistics(nowhere);
-    for (struct pm_heap *heap = pm_process_first_heap(); heap != NULL; heap = heap->next)
+    for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next)
         pm_heap_verify(heap);
     for (uintptr_t arena = 0; (arena = pm_region_next_arena(arena)) != 0; arena += PM_ARENA_SIZE)
         REQUIRE(pm_region_contains((void *)arena), "an arena outside the region");
