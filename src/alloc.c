@@ -95,24 +95,33 @@ pm_malloc_large(size_t size)
 
 /* ---- Slow paths ---- */
 
+/* A thread without a heap has nowhere to keep the rest of a cache line, and another thread would get it, to write to. So
+ * what is smaller gets a line to itself. */
+static unsigned
+class_alone(unsigned class)
+{
+    return PM_CACHE_LINE % pm_class_size(class) == 0 ? PM_CACHE_LINE / PM_GRANULE : class;
+}
+
 static void *
 take_from_pools(unsigned class)
 {
-    struct pm_heap *heap = pm_process_heap();
+    struct pm_heap *heap = pm_process_heap_for_block();
     if (PM_LIKELY(heap != NULL)) {
         pm_purge_tick(heap);
         return pm_magazine_refill(heap, class);
     }
     heap = pm_heap_first();
-    return heap != NULL ? pm_heap_take_one(heap, class) : NULL;
+    return heap != NULL ? pm_heap_take_one(heap, class_alone(class)) : NULL;
 }
 
 /* In the checking mode every request comes by here, so that what rounding costs can be told (root.h). */
 static void
-count_request(const void *block, unsigned class, size_t size)
+count_request(const void *block, size_t size)
 {
     if (!pm_region_contains(block))
         return;
+    unsigned class = *pm_region_page(block);
     atomic_fetch_add_explicit(&pm_requests[class].count, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&pm_requests[class].bytes, size, memory_order_relaxed);
 }
@@ -131,7 +140,7 @@ allocate_class(unsigned class, size_t alignment, size_t size)
         block = take_from_pools(class);
     }
     if (PM_UNLIKELY(pm_options.check))
-        count_request(block, class, size);
+        count_request(block, size);
     return block;
 }
 
@@ -151,7 +160,7 @@ pm_free_slow(void *block)
     unsigned class = *pm_region_page(block);
     if (PM_UNLIKELY(class == 0))
         pm_pool_report_fault("free", block, PM_FAULT_POOL_FREE, PM_FOUND_AT_ONCE);
-    struct pm_heap *heap = pm_process_heap();
+    struct pm_heap *heap = pm_process_heap_for_block();
     if (PM_LIKELY(heap != NULL)) {
         pm_purge_tick(heap);
         pm_magazine_flush(heap, class, block);

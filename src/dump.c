@@ -147,7 +147,7 @@ put_heaps(struct pm_text *text, const struct pm_snapshot *snapshot)
     size_t counts[2] = {0};
     if (snapshot->heaps == 0)
         return;
-    heading(text, "heaps, one for each thread: what waits in magazines (large: above 512 bytes), what was passed on");
+    heading(text, "heaps of threads: what waits in magazines (large: above 512 bytes), what was passed on");
     pm_text_string(text, "  state     heaps  arenas    pools     blocks      bytes large bytes     requests"
                          "   bytes requested\n");
     for (size_t i = 0; i < snapshot->heaps; i++) {
@@ -188,7 +188,7 @@ put_totals(struct pm_text *text, const struct pm_view *view)
     pm_text_line(text, "region made accessible", snapshot->counts.committed_bytes, " bytes of address space");
     pm_text_line(text, "descriptors and page map", sums->arena_table_bytes, " bytes");
     pm_text_line(text, "heaps and their magazines", sums->heap_table_bytes, " bytes");
-    pm_text_line(text, "heaps, one for each thread", snapshot->heaps, "");
+    pm_text_line(text, "heaps of threads", snapshot->heaps, "");
     pm_text_line(text, "heaps parked", snapshot->heaps_parked, "");
     pm_text_line(text, "blocks refilled", sums->counts.refilled, "");
     pm_text_line(text, "blocks flushed", sums->counts.flushed, "");

@@ -43,6 +43,18 @@ pm_process_parked_count(void)
     return count;
 }
 
+/* The registry's lock is held. */
+static struct pm_heap *
+make_heap(void)
+{
+    struct pm_heap *heap = pm_heap_create();
+    if (heap != NULL) {
+        heap->next = heaps;
+        heaps = heap;
+    }
+    return heap;
+}
+
 static struct pm_heap *
 take_heap(void)
 {
@@ -51,9 +63,8 @@ take_heap(void)
     if (heap != NULL) {
         parked = heap->next_parked;
         parked_count--;
-    } else if ((heap = pm_heap_create()) != NULL) {
-        heap->next = heaps;
-        heaps = heap;
+    } else {
+        heap = make_heap();
     }
     if (heap != NULL)
         heap->state = PM_HEAP_OWNED;
@@ -71,17 +82,56 @@ park(struct pm_heap *heap)
     parked_count++;
 }
 
+/* ---- Threads without a heap of their own ---- */
+
+/* Many threads make a few requests and then sleep; a heap would be most of what they cost. So a new thread takes over a
+ * parked heap, but has none made until it has made this many requests. */
+#define ALONE_MAX 512u
+
+/* When a thread exits before that, having made as many as this, the next ones will do the same: it leaves a heap behind. */
+#define WORTH_A_HEAP 64u
+
+static PM_THREAD_LOCAL unsigned requests_alone;
+
+static bool
+does_without(void)
+{
+    if (!have_exit_key || requests_alone == ALONE_MAX || __atomic_load_n(&parked, __ATOMIC_RELAXED) != NULL)
+        return false;
+    if (requests_alone++ == 0) {
+        int saved = errno;
+        pthread_setspecific(exit_key, &pm_heap_none);
+        errno = saved;
+    }
+    return true;
+}
+
+static void
+leave_a_heap(void)
+{
+    pm_lock_acquire(&registry_lock);
+    struct pm_heap *heap = parked == NULL ? make_heap() : NULL;
+    if (heap != NULL)
+        park(heap);
+    pm_lock_release(&registry_lock);
+}
+
 /* A destructor of the thread's keys. Others may run after it and allocate: they do without a heap. */
 static void
 leave(void *pointer)
 {
     struct pm_heap *heap = pointer;
-    pm_magazine_flush_all(heap);
-    pm_heap_drop_runs(heap);
-    pm_lock_acquire(&registry_lock);
+    if (heap == &pm_heap_none) {
+        if (requests_alone >= WORTH_A_HEAP)
+            leave_a_heap();
+    } else {
+        pm_magazine_flush_all(heap);
+        pm_heap_drop_runs(heap);
+        pm_lock_acquire(&registry_lock);
+        park(heap);
+        pm_lock_release(&registry_lock);
+    }
     pm_heap_current = &pm_heap_late;
-    park(heap);
-    pm_lock_release(&registry_lock);
 }
 
 /* ---- Fork ---- */
@@ -191,6 +241,14 @@ pm_process_heap(void)
         }
     }
     return pm_heap_current;
+}
+
+struct pm_heap *
+pm_process_heap_for_block(void)
+{
+    if (pm_process_start() && pm_heap_current == &pm_heap_none && does_without())
+        return NULL;
+    return pm_process_heap();
 }
 
 /* The program may never allocate before it forks or sends a signal to itself; it starts with the library in order. */

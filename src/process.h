@@ -6,7 +6,8 @@
  * A heap is owned by a thread, or parked: its thread has exited, its magazines are empty (in a forked child they hold
  * what a lost thread had at hand), and a thread that starts takes it over, the one parked last first. Heaps are never
  * destroyed. What other threads free into a parked heap goes to its pools as ever, and its empty arenas return to the
- * region.
+ * region. When no heap is parked, a new thread makes its first requests without one: it gets block by block from the
+ * first heap's pools.
  */
 #ifndef PM_PROCESS_H
 #define PM_PROCESS_H
@@ -19,6 +20,9 @@ bool pm_process_start(void);
 /* The calling thread's heap, made or taken over if it has none yet; the library is started if need be. NULL when it cannot
  * have one: it has given its own back already (allocating in a key destructor), or there is no memory or no region. */
 struct pm_heap *pm_process_heap(void);
+
+/* As that, for one block of a pool. NULL for the first requests of a thread, too, if no heap is parked. */
+struct pm_heap *pm_process_heap_for_block(void);
 
 /* All heaps there ever were, newest first, linked by next. */
 struct pm_heap *pm_process_newest_heap(void);

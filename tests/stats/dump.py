@@ -122,7 +122,7 @@ def check_text(text, pid=None, check=False):
     check_text_classes([numbers(line) for line in part["size classes"][1:]], totals, check)
     check_text_arenas([numbers(line) for line in part.get("arenas", [""])[1:]], totals)
     heaps = [numbers(line) for line in part["heaps"][1:]]
-    same("heaps", sum(row[0] for row in heaps), totals["heaps, one for each thread"][0])
+    same("heaps", sum(row[0] for row in heaps), totals["heaps of threads"][0])
     same("heaps parked", sum(numbers(line)[0] for line in part["heaps"][1:] if line.split()[0] == "parked"),
          totals["heaps parked"][0])
     same("requests and bytes to the system allocator", [sum(row[6] for row in heaps), sum(row[7] for row in heaps)],

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * process.h: which heap a thread gets. One for each thread; a parked one before a new one, the one parked last first;
- * and none in a thread that has given its own back, or without a region. process_fork.c has what a forked child finds.
+ * and none in a thread that has given its own back, or without a region. process_alone.c has threads without a heap,
+ * process_fork.c what a forked child finds.
  */
 #include "process.h"
 
@@ -151,7 +152,8 @@ static void *
 allocate_and_free(void *unused)
 {
     (void)unused;
-    pm_free(pm_malloc(100));
+    for (int i = 0; i < 1000; i++)
+        pm_free(pm_malloc(100));
     return NULL;
 }
 
@@ -246,6 +248,7 @@ allocate_late(void *unused)
 static void *
 leave_late(void *key)
 {
+    REQUIRE(pm_process_heap() != NULL, "no heap");
     pm_free(pm_malloc(40));
     pthread_setspecific(*(pthread_key_t *)key, key);
     return NULL;

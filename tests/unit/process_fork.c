@@ -37,6 +37,7 @@ hold(void *unused)
 {
     (void)unused;
     void *blocks[2 * HELD];
+    REQUIRE(pm_process_heap() != NULL, "no heap");
     for (int i = 0; i < 2 * HELD; i++)
         blocks[i] = pm_malloc(SIZE);
     for (int i = 0; i < HELD; i++)
@@ -191,6 +192,7 @@ static void *
 allocate_first(void *unused)
 {
     (void)unused;
+    REQUIRE(pm_process_heap() != NULL, "no heap");
     void *block = pm_malloc(SIZE);
     memset(block, 1, SIZE);
     pm_free(block);

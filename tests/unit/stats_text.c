@@ -77,7 +77,7 @@ Test(stats_text, the_table_s_totals, .init = allocate)
     require_line("region made accessible", stats.committed_bytes, " bytes of address space");
     require_line("descriptors and page map", stats.arenas * (4096 + 64), " bytes");
     require_line("heaps and their magazines", stats.metadata_bytes - stats.arenas * (4096 + 64), " bytes");
-    require_line("heaps, one for each thread", stats.heaps, "");
+    require_line("heaps of threads", stats.heaps, "");
     require_line("heaps parked", stats.heaps_parked, "");
     require_line("blocks refilled", refilled, "");
     require_line("blocks flushed", flushed, "");
