@@ -281,50 +281,38 @@ pm_heap_take(struct pm_heap *heap, unsigned number, void **end, unsigned wanted)
     return taken;
 }
 
-/* The first of the pool's blocks to be free, or the last: its list changes. */
-static void
-pool_turned(struct pm_heap *heap, struct pm_pool *pool)
-{
-    if (pool->free_count == 1)
-        link_pool(&heap->classes[pool->class], pool);
-    else
-        release_pool(heap, pool);
-}
-
-/* As pm_heap_give. Neighbours in the batch are often neighbours in memory: what is known of a page is kept for the next
- * block. */
+/* As pm_heap_give. Neighbours in the batch are often neighbours in memory: those of a page go together. */
 static unsigned
 return_own(struct pm_heap *heap, void **blocks, unsigned count, enum pm_fault *fault)
 {
     unsigned others = 0;
-    uintptr_t page = 0; /* the one that `pool` is */
-    struct pm_pool *pool = NULL;
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count;) {
         void *block = blocks[i];
-        if (pm_pool_of(block) != page) {
-            /* The byte comes first: a wrong pointer may point to where there is no arena to ask for its owner. */
-            bool none = *pm_region_page(block) == 0;
-            if (PM_LIKELY(!none) && pm_arena_at(block)->heap != heap) {
-                blocks[others++] = block;
-                continue;
-            }
-            *fault = none ? PM_FAULT_POOL_FREE : PM_FAULT_NONE;
-            page = pm_pool_of(block);
-            pool = pm_pool_at(block);
+        /* The byte comes first: a wrong pointer may point to where there is no arena to ask for its owner. */
+        bool none = *pm_region_page(block) == 0;
+        if (PM_LIKELY(!none) && pm_arena_at(block)->heap != heap) {
+            blocks[others++] = block;
+            i++;
+            continue;
         }
-        if (PM_LIKELY(*fault == PM_FAULT_NONE))
-            *fault = pm_pool_return(pool, block);
+        struct pm_pool *pool = pm_pool_at(block);
+        unsigned returned = 0;
+        if (PM_UNLIKELY(none))
+            *fault = PM_FAULT_POOL_FREE;
+        else
+            returned = pm_pool_return(pool, blocks + i, count - i, fault);
+        i += returned;
         if (PM_UNLIKELY(*fault != PM_FAULT_NONE)) {
-            blocks[0] = block;
+            blocks[0] = blocks[i];
             return 1;
         }
         struct pm_class_pools *class = &heap->classes[pool->class];
-        class->free_blocks++;
-        class->counts.flushed++;
-        if (pool->free_count == 1 || pool->free_count == pool->block_count) {
-            pool_turned(heap, pool);
-            page = 0;
-        }
+        class->free_blocks += returned;
+        class->counts.flushed += returned;
+        if (pool->free_count == returned)
+            link_pool(class, pool);
+        if (pool->free_count == pool->block_count)
+            release_pool(heap, pool);
     }
     return others;
 }

@@ -133,16 +133,6 @@ pm_magazine_missed(struct pm_heap *heap, unsigned number)
 
 /* ---- Flush ---- */
 
-/* Moves the oldest `count` entries of a magazine into `batch`. A lock is held. */
-static void
-remove_oldest(struct pm_magazine *magazine, void **batch, unsigned count)
-{
-    void **base = pm_magazine_base(magazine);
-    memcpy(batch, base, count * sizeof(void *));
-    memmove(base, base + count, (pm_magazine_count(magazine) - count) * sizeof(void *));
-    pm_magazine_set_top(magazine, magazine->top - count);
-}
-
 /* The heap whose lock a flush takes: the one that the oldest block returns to. */
 static struct pm_heap *
 destination(struct pm_heap *heap, unsigned number)
@@ -158,22 +148,24 @@ destination(struct pm_heap *heap, unsigned number)
 static void
 flush(struct pm_heap *heap, unsigned number, unsigned count)
 {
-    void *batch[PM_BATCH_MAX];
+    struct pm_magazine *magazine = &heap->magazines[number];
+    void **base = pm_magazine_base(magazine), *others[PM_BATCH_MAX];
     bool pooled = number <= PM_CLASS_LAST;
     enum pm_fault fault = PM_FAULT_NONE;
     struct pm_heap *owner = destination(heap, number);
     count_moved(heap, number, count);
     pm_lock_acquire(&owner->lock);
-    remove_oldest(&heap->magazines[number], batch, count);
-    if (pooled)
-        count = pm_heap_give(owner, batch, count, &fault);
+    unsigned left = pooled ? pm_heap_give(owner, base, count, &fault) : count;
+    memcpy(others, base, left * sizeof(void *));
+    memmove(base, base + count, (pm_magazine_count(magazine) - count) * sizeof(void *));
+    pm_magazine_set_top(magazine, magazine->top - count);
     pm_lock_release(&owner->lock);
     if (PM_UNLIKELY(fault != PM_FAULT_NONE))
-        pm_pool_report_fault("free", batch[0], fault, PM_FOUND_LATER);
+        pm_pool_report_fault("free", others[0], fault, PM_FOUND_LATER);
     if (pooled)
-        pm_heap_return(batch, count, PM_FOUND_LATER);
-    for (unsigned i = 0; !pooled && i < count; i++)
-        pm_system_free(batch[i]);
+        pm_heap_return(others, left, PM_FOUND_LATER);
+    for (unsigned i = 0; !pooled && i < left; i++)
+        pm_system_free(others[i]);
 }
 
 void

@@ -84,7 +84,11 @@ pm_os_reserve(size_t size, size_t alignment)
 size_t
 pm_os_page_size(void)
 {
-    return (size_t)getauxval(AT_PAGESZ);
+    static _Atomic size_t size;
+    size_t known = atomic_load_explicit(&size, memory_order_relaxed);
+    if (PM_UNLIKELY(known == 0))
+        atomic_store_explicit(&size, known = getauxval(AT_PAGESZ), memory_order_relaxed);
+    return known;
 }
 
 bool

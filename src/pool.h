@@ -74,23 +74,33 @@ pm_pool_write_word(uint64_t *word, uint64_t bits)
     __atomic_store_n(word, bits, __ATOMIC_RELAXED);
 }
 
-/* Makes a block free again, or says why it cannot be. Inline: each block that leaves a magazine passes through here. */
-static inline enum pm_fault
-pm_pool_return(struct pm_pool *pool, void *block)
+/* Makes the blocks at the front of a batch free again that lie in this pool, which the first one does; returns how many.
+ * Stops at one that cannot be, and says why. Inline: each block that leaves a magazine passes through here. */
+static inline unsigned
+pm_pool_return(struct pm_pool *pool, void *const *blocks, unsigned count, enum pm_fault *fault)
 {
-    size_t offset = (uintptr_t)block % PM_POOL_SIZE;
-    unsigned index = pm_block_index(pool->reciprocal, offset);
-    if (PM_UNLIKELY(index >= pool->block_count))
-        return PM_FAULT_REMAINDER;
-    if (PM_UNLIKELY(index * pm_class_size(pool->class) != offset))
-        return PM_FAULT_INSIDE;
-    uint64_t *word = pm_pool_map(pool) + index / 64;
-    uint64_t bit = UINT64_C(1) << (index % 64);
-    if (PM_UNLIKELY(*word & bit))
-        return PM_FAULT_FREE;
-    pm_pool_write_word(word, *word | bit);
-    pool->free_count++;
-    return PM_FAULT_NONE;
+    uintptr_t page = pm_pool_of(blocks[0]);
+    uint32_t reciprocal = pool->reciprocal;
+    unsigned block_count = pool->block_count;
+    size_t size = pm_class_size(pool->class);
+    uint64_t *map = pm_pool_map(pool);
+    unsigned returned = 0;
+    for (; returned < count && pm_pool_of(blocks[returned]) == page; returned++) {
+        size_t offset = (uintptr_t)blocks[returned] - page;
+        unsigned index = pm_block_index(reciprocal, offset);
+        if (PM_UNLIKELY(index * size != offset || index >= block_count)) {
+            *fault = index >= block_count ? PM_FAULT_REMAINDER : PM_FAULT_INSIDE;
+            break;
+        }
+        uint64_t bits = map[index / 64], bit = UINT64_C(1) << (index % 64);
+        if (PM_UNLIKELY(bits & bit)) {
+            *fault = PM_FAULT_FREE;
+            break;
+        }
+        pm_pool_write_word(&map[index / 64], bits | bit);
+    }
+    pool->free_count = (uint16_t)(pool->free_count + returned);
+    return returned;
 }
 
 /* What is wrong with `pointer`, an address in the region, as a block in use; a block that waits in a magazine passes. */

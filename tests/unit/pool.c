@@ -79,7 +79,7 @@ take(struct pm_pool *pool, unsigned wanted)
 static void
 give(struct pm_pool *pool, unsigned index)
 {
-    enum pm_fault fault = pm_pool_return(pool, blocks_of_pool + index * block_size);
+    enum pm_fault fault = return_block(pool, blocks_of_pool + index * block_size);
     REQUIRE(fault == PM_FAULT_NONE, "class %u, block %u: fault %d", pool->class, index, fault);
     is_free[index] = true;
     REQUIRE(pool->free_count == free_in_model(pool), "class %u: %u free", pool->class, pool->free_count);
@@ -178,7 +178,7 @@ Test(pool, wide_maps_of_an_arena_lie_apart, .init = make_arena)
     }
     for (unsigned i = 1; i <= WIDE_POOLS; i++)
         for (unsigned block = i % 7; block < 512; block += i)
-            REQUIRE(pm_pool_return(pools[i], pm_arena_pool(arena, i) + 8 * block) == PM_FAULT_NONE, "pool %u", i);
+            REQUIRE(return_block(pools[i], pm_arena_pool(arena, i) + 8 * block) == PM_FAULT_NONE, "pool %u", i);
     for (unsigned i = 1; i <= WIDE_POOLS; i++) {
         pm_pool_verify(pools[i]);
         for (unsigned block = 0; block < 512; block++) {
@@ -191,4 +191,38 @@ Test(pool, wide_maps_of_an_arena_lie_apart, .init = make_arena)
         pm_pool_unassign(pools[i]);
     REQUIRE(arena->wide_pools == 0 && arena->assigned == 1, "%u pools, %u assigned", arena->wide_pools,
             arena->assigned);
+}
+
+/* ---- Batches ---- */
+
+/* Only the blocks at the front that are of the pool, and none from the first faulty one on. */
+Test(pool, a_batch_stops_at_another_pool_and_at_a_fault, .init = make_arena)
+{
+    static void *batch[PM_BLOCKS_MAX], *mixed[PM_BLOCKS_MAX];
+    for (unsigned class = 1; class <= PM_CLASS_LAST; class++) {
+        struct pm_pool *pool = assign(1, class);
+        unsigned count = pool->block_count;
+        enum pm_fault fault = PM_FAULT_NONE;
+        REQUIRE(pm_pool_take(pool, batch + count, count) == count, "class %u: not full", class);
+        for (unsigned stop = 1; stop < count; stop += 1 + count / 5) {
+            memcpy(mixed, batch, count * sizeof(void *));
+            mixed[stop] = pm_arena_pool(arena, 2);
+            REQUIRE(pm_pool_return(pool, mixed, count, &fault) == stop && fault == PM_FAULT_NONE,
+                    "class %u: not %u blocks of this pool", class, stop);
+            REQUIRE(pool->free_count == stop, "class %u: %u free", class, pool->free_count);
+            mixed[stop] = mixed[0];
+            REQUIRE(pm_pool_return(pool, mixed + stop, count - stop, &fault) == 0 && fault == PM_FAULT_FREE,
+                    "class %u: returned twice", class);
+            mixed[stop - 1] = batch[stop];
+            fault = PM_FAULT_NONE;
+            REQUIRE(pm_pool_return(pool, mixed + stop - 1, 2, &fault) == 1 && fault == PM_FAULT_FREE,
+                    "class %u: not one block before the fault", class);
+            fault = PM_FAULT_NONE;
+            pm_pool_verify(pool);
+            REQUIRE(pm_pool_take(pool, mixed + stop + 1, stop + 1) == stop + 1, "class %u: not full again", class);
+        }
+        REQUIRE(pm_pool_return(pool, batch, count, &fault) == count, "class %u: not all", class);
+        pm_pool_verify(pool);
+        pm_pool_unassign(pool);
+    }
 }

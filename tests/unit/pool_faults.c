@@ -69,15 +69,15 @@ try_every_byte(unsigned class)
         if (expected == PM_FAULT_NONE)
             continue;
         struct pm_pool before = *pool;
-        fault = pm_pool_return(pool, blocks + offset);
+        fault = return_block(pool, blocks + offset);
         REQUIRE(fault == expected, "class %u, offset %zu: return finds %d instead of %d", class, offset, fault,
                 expected);
         REQUIRE(memcmp(&before, pool, sizeof before) == 0, "class %u, offset %zu: a fault changed the pool", class,
                 offset);
     }
     for (unsigned i = 0; i < taken; i++) {
-        REQUIRE(pm_pool_return(pool, batch[i]) == PM_FAULT_NONE, "class %u, block %u", class, i);
-        REQUIRE(pm_pool_return(pool, batch[i]) == PM_FAULT_FREE, "class %u, block %u: returned twice", class, i);
+        REQUIRE(return_block(pool, batch[i]) == PM_FAULT_NONE, "class %u, block %u", class, i);
+        REQUIRE(return_block(pool, batch[i]) == PM_FAULT_FREE, "class %u, block %u: returned twice", class, i);
     }
     pm_pool_verify(pool);
     pm_pool_unassign(pool);

@@ -196,6 +196,15 @@ huge_page_flags(const void *base, size_t count, bool *wanted, bool *refused)
     fclose(maps);
 }
 
+enum pm_fault
+return_block(struct pm_pool *pool, void *block)
+{
+    enum pm_fault fault = PM_FAULT_NONE;
+    unsigned returned = pm_pool_return(pool, &block, 1, &fault);
+    REQUIRE(returned == (fault == PM_FAULT_NONE), "%u blocks returned, fault %d", returned, fault);
+    return fault;
+}
+
 struct pm_heap *
 busy_heap(void)
 {

@@ -6,6 +6,8 @@
 #ifndef TEST_UNIT_H
 #define TEST_UNIT_H
 
+#include "pool.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -40,6 +42,9 @@ size_t mappings_with_flag(const char *flag);
 
 /* Of each of the `count` huge pages from `base` on: whether its first byte's mapping has "hg", and "nh". */
 void huge_page_flags(const void *base, size_t count, bool *wanted, bool *refused);
+
+/* Returns one block to its pool. */
+enum pm_fault return_block(struct pm_pool *pool, void *block);
 
 /* A new heap through which so much has passed that it is not light. */
 struct pm_heap *busy_heap(void);
