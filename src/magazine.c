@@ -19,8 +19,22 @@ is_light(const struct pm_heap *heap, unsigned number)
 static void
 count_moved(struct pm_heap *heap, unsigned number, unsigned blocks)
 {
-    if (is_light(heap, number))
-        heap->magazines[number].moved += (uint32_t)(blocks * pm_magazine_block_size(number));
+    uint32_t *moved = &heap->magazines[number].moved;
+    if (*moved < PM_MAGAZINE_MOVED_MAX)
+        *moved += (uint32_t)(blocks * pm_magazine_block_size(number));
+}
+
+/* What has passed through the magazine allows it to grow to its full capacity, or to a part of it. */
+static unsigned
+earned_capacity(const struct pm_heap *heap, unsigned number)
+{
+    unsigned has = heap->magazines[number].capacity, earned = pm_magazine_capacity(number);
+    uint32_t moved = heap->magazines[number].moved;
+    if (heap == pm_heap_first())
+        return earned;
+    for (uint32_t needed = PM_MAGAZINE_MOVED_MAX; moved < needed && earned > has; needed /= 2)
+        earned = needed > PM_MAGAZINE_LIGHT_MAX ? earned / 2 : has;
+    return earned > has ? earned : has;
 }
 
 /* The capacity that a magazine gets when it has none, or when its own is too small, or when it has turned. */
@@ -31,7 +45,7 @@ next_capacity(const struct pm_heap *heap, unsigned number, bool turned)
     if (has == 0 && full > pm_magazine_first(number))
         return pm_magazine_first(number);
     if (has < full)
-        return has != 0 && is_light(heap, number) ? has : full;
+        return has != 0 ? earned_capacity(heap, number) : full;
     return turned && has < full << PM_MAGAZINE_DOUBLINGS && !heap->shrunk ? 2 * has : has;
 }
 

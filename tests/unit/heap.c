@@ -172,13 +172,19 @@ fill(unsigned number, unsigned count)
 static void
 fill_and_grow(unsigned number)
 {
-    const struct pm_magazine *magazine = &heap->magazines[number];
+    struct pm_magazine *magazine = &heap->magazines[number];
     unsigned full = pm_magazine_capacity(number), first = pm_magazine_first(number);
-    unsigned small = full < first ? full : first;
-    for (unsigned i = 1; i <= full; i++) {
-        fill(number, i);
-        REQUIRE(magazine->capacity == (i <= small ? small : full), "magazine %u: %u for %u", number,
-                magazine->capacity, i);
+    unsigned expected = full < first ? full : first;
+    fill(number, expected);
+    REQUIRE(magazine->capacity == expected, "magazine %u: begins with %u", number, magazine->capacity);
+    for (unsigned halvings = PM_MAGAZINE_HALVINGS + 1; halvings-- > 0;) {
+        magazine->moved = PM_MAGAZINE_MOVED_MAX >> halvings;
+        if (full >> halvings <= expected)
+            continue;
+        fill(number, expected + 1);
+        expected = full >> halvings;
+        REQUIRE(magazine->capacity == expected, "magazine %u: %u instead of %u", number, magazine->capacity, expected);
+        fill(number, expected);
     }
     for (unsigned doublings = 1; doublings <= PM_MAGAZINE_DOUBLINGS + 2; doublings++) {
         unsigned most = doublings < PM_MAGAZINE_DOUBLINGS ? doublings : PM_MAGAZINE_DOUBLINGS;

@@ -127,7 +127,7 @@ Test(heap_light, it_ends_when_enough_has_moved, .init = start)
     }
     size_t bytes = borrowed * pm_class_size(CLASS);
     REQUIRE(bytes >= LIGHT_MAX && bytes < LIGHT_MAX + PM_BATCH_MAX * pm_class_size(CLASS), "%zu bytes", bytes);
-    REQUIRE(heap->magazines[CLASS].capacity == pm_magazine_capacity(CLASS), "%u", heap->magazines[CLASS].capacity);
+    REQUIRE(heap->magazines[CLASS].capacity > pm_magazine_first(CLASS), "%u", heap->magazines[CLASS].capacity);
     blocks[count] = take(CLASS + 1);
     REQUIRE(owner(blocks[count]) == first, "the other class is not light");
     give(CLASS + 1, blocks[count]);
@@ -145,9 +145,31 @@ Test(heap_light, it_ends_by_frees_too, .init = start)
     for (unsigned i = 0; i < MOST; i++)
         give(CLASS, pm_heap_take_one(first, CLASS));
     REQUIRE(heap->magazines[CLASS].moved >= LIGHT_MAX, "%u bytes moved", heap->magazines[CLASS].moved);
-    REQUIRE(heap->magazines[CLASS].capacity == pm_magazine_capacity(CLASS), "%u", heap->magazines[CLASS].capacity);
+    REQUIRE(heap->magazines[CLASS].capacity > pm_magazine_first(CLASS), "%u", heap->magazines[CLASS].capacity);
     pm_magazine_flush_all(heap);
     REQUIRE(owner(take(CLASS)) == heap, "still light");
+}
+
+/* With all that has passed through a magazine, taken and given, its capacity doubles until it is full; not earlier. */
+Test(heap_light, the_capacity_is_earned, .init = start)
+{
+    for (unsigned class = 2; class <= PM_CLASS_LAST; class += 2) {
+        const struct pm_magazine *magazine = &heap->magazines[class];
+        unsigned full = pm_magazine_capacity(class), first_capacity = pm_magazine_first(class), grown = 0;
+        while (magazine->capacity < full) {
+            unsigned before = magazine->capacity;
+            uint64_t moved = magazine->moved;
+            REQUIRE(moved <= 2 * PM_MAGAZINE_MOVED_MAX, "class %u: %u of %u entries", class, before, full);
+            give(class, pm_heap_take_one(first, class));
+            if (magazine->capacity == before)
+                continue;
+            unsigned part = full / magazine->capacity;
+            REQUIRE(before == 0 || moved * part >= PM_MAGAZINE_MOVED_MAX, "class %u: %u of %u entries after %zu bytes",
+                    class, magazine->capacity, full, (size_t)moved);
+            grown += before >= first_capacity;
+        }
+        REQUIRE(grown >= 2, "class %u: grown %u times", class, grown);
+    }
 }
 
 /* ---- Memory ---- */

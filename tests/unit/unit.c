@@ -211,7 +211,7 @@ busy_heap(void)
     struct pm_heap *heap = pm_heap_create();
     REQUIRE(heap != NULL, "no heap");
     for (unsigned number = 1; number < PM_MAGAZINE_COUNT; number++)
-        heap->magazines[number].moved = PM_MAGAZINE_LIGHT_MAX;
+        heap->magazines[number].moved = PM_MAGAZINE_MOVED_MAX;
     return heap;
 }
 
