@@ -412,6 +412,13 @@ pm_realloc(void *block, size_t size)
     if (!pooled && (size > PM_SMALL_MAX || old_size == 0)) {
         if (stays(old_size, size) && old_size <= PM_CACHED_MAX)
             return block;
+        size_t wanted = size;
+        void *waiting = old_size != 0 ? take_waiting(&size) : NULL;
+        if (waiting != NULL) {
+            memcpy(waiting, block, wanted < old_size ? wanted : old_size);
+            pm_free_system(block);
+            return waiting;
+        }
         count_system(size);
         return OR_AFTER_GIVING_WAY(size, pm_system_realloc(block, size));
     }
