@@ -107,6 +107,16 @@ put_head(struct json *json, const struct pm_view *view)
 }
 
 static void
+put_counts(struct json *json, const struct pm_class_counts *counts)
+{
+    member(json, "blocks_refilled", counts->refilled);
+    member(json, "blocks_flushed", counts->flushed);
+    member(json, "blocks_flushed_remote", counts->flushed_remote);
+    member(json, "refills", counts->refills);
+    member(json, "flushes", counts->flushes);
+}
+
+static void
 put_class(struct json *json, const struct pm_snapshot *snapshot, unsigned class)
 {
     const struct pm_class_row *row = &snapshot->classes[class];
@@ -118,11 +128,7 @@ put_class(struct json *json, const struct pm_snapshot *snapshot, unsigned class)
     member(json, "blocks_in_use", row->blocks_in_use);
     member(json, "blocks_in_magazines", row->blocks_magazine);
     member(json, "blocks_free", row->blocks_free);
-    member(json, "blocks_refilled", row->counts.refilled);
-    member(json, "blocks_flushed", row->counts.flushed);
-    member(json, "blocks_flushed_remote", row->counts.flushed_remote);
-    member(json, "refills", row->counts.refills);
-    member(json, "flushes", row->counts.flushes);
+    put_counts(json, &row->counts);
     member_if(json, "allocations", exact, row->counts.refilled);
     member_if(json, "frees", exact, row->counts.flushed);
     member_if(json, "rounding_bytes", exact, pm_snapshot_rounding(row));
@@ -203,11 +209,7 @@ put_totals(struct json *json, const struct pm_view *view)
     member(json, "heaps_parked", snapshot->heaps_parked);
     member(json, "arena_table_bytes", sums->arena_table_bytes);
     member(json, "heap_table_bytes", sums->heap_table_bytes);
-    member(json, "blocks_refilled", sums->counts.refilled);
-    member(json, "blocks_flushed", sums->counts.flushed);
-    member(json, "blocks_flushed_remote", sums->counts.flushed_remote);
-    member(json, "refills", sums->counts.refills);
-    member(json, "flushes", sums->counts.flushes);
+    put_counts(json, &sums->counts);
     end(json, "}");
     begin(json, "system_allocator", "{");
     member(json, "requests", sums->system_allocations);

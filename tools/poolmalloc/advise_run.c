@@ -27,14 +27,6 @@ note_interrupt(int signal)
     pm_advise_interrupted = 1;
 }
 
-static double
-seconds_now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
-
 /* LD_PRELOAD as it is, without poolmalloc's libraries, and with `library` in front. */
 static void
 set_preload(const char *library)
@@ -69,7 +61,7 @@ become_program(const struct pm_launch *launch)
 static void
 wait_for(pid_t child, unsigned seconds, struct pm_run_result *result, struct rusage *usage)
 {
-    double start = seconds_now();
+    double start = pm_command_seconds();
     bool asked = false;
     for (;;) {
         pid_t ended = wait4(child, &result->status, seconds != 0 ? WNOHANG : 0, usage);
@@ -77,7 +69,7 @@ wait_for(pid_t child, unsigned seconds, struct pm_run_result *result, struct rus
             return;
         if (ended < 0 && errno != EINTR)
             pm_command_fail(PM_STATUS_NO_RESULT, "cannot wait for the program: %s", strerror(errno));
-        double passed = seconds_now() - start;
+        double passed = pm_command_seconds() - start;
         if (seconds != 0 && passed >= seconds && !asked) {
             kill(child, SIGTERM);
             asked = true;
@@ -96,14 +88,14 @@ pm_advise_launch(const struct pm_launch *launch, struct pm_run_result *result)
     struct rusage usage = {0};
     sigaction(SIGINT, &action, NULL);
     fflush(stdout);
-    double start = seconds_now();
+    double start = pm_command_seconds();
     pid_t child = fork();
     if (child < 0)
         pm_command_fail(PM_STATUS_NO_RESULT, "cannot start the program: %s", strerror(errno));
     if (child == 0)
         become_program(launch);
     wait_for(child, launch->seconds, result, &usage);
-    result->seconds = seconds_now() - start;
+    result->seconds = pm_command_seconds() - start;
     result->processor_seconds = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
                                 (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
     result->peak_bytes = (double)usage.ru_maxrss * 1024;

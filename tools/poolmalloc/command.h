@@ -54,6 +54,9 @@ void pm_command_finish_output(void);
 /* A number from `low` to `high`, all of `string`; ends with a line that names `what` otherwise. */
 unsigned long pm_command_number(const char *what, const char *string, unsigned long low, unsigned long high);
 
+/* Of a clock that only goes forward. */
+double pm_command_seconds(void);
+
 /* Memory, or the end. */
 void *pm_command_allocate(size_t size);
 void *pm_command_reallocate(void *block, size_t size);

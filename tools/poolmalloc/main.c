@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "command.h"
 #include "poolmalloc.h"
@@ -108,6 +109,14 @@ pm_command_number(const char *what, const char *string, unsigned long low, unsig
     if (*string < '0' || *string > '9' || *end != '\0' || errno != 0 || number < low || number > high)
         pm_command_usage("%s takes a number from %lu to %lu, not '%s'", what, low, high, string);
     return number;
+}
+
+double
+pm_command_seconds(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
 void *

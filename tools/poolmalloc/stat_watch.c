@@ -36,14 +36,6 @@ note_stop(int signal)
     stopped = 1;
 }
 
-static double
-seconds_now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
-
 static size_t
 resident_bytes(pid_t pid)
 {
@@ -61,7 +53,7 @@ resident_bytes(pid_t pid)
 static void
 take_sample(struct sample *sample, const struct pm_view *view)
 {
-    sample->time = seconds_now();
+    sample->time = pm_command_seconds();
     for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
         sample->counts[class] = view->snapshot.classes[class].counts;
     sample->sum = view->sums.counts;
