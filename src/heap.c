@@ -431,7 +431,7 @@ pm_heap_drop_runs(struct pm_heap *heap)
     pm_lock_release(&heap->lock);
 }
 
-void
+bool
 pm_heap_age(struct pm_heap *heap, uint64_t now)
 {
     pm_lock_acquire(&heap->lock);
@@ -439,7 +439,9 @@ pm_heap_age(struct pm_heap *heap, uint64_t now)
     if (heap->pools != 0)
         drop_dirty_runs(heap);
     balance(heap);
+    bool unfinished = !pm_keep_settled(&heap->keep, heap->pools) || above_limit(heap);
     pm_lock_release(&heap->lock);
+    return unfinished;
 }
 
 bool

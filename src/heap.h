@@ -126,8 +126,9 @@ void pm_heap_return(void **blocks, unsigned count, enum pm_found found);
 /* Gives up the runs of a heap: reserved pools that its classes have not used. */
 void pm_heap_drop_runs(struct pm_heap *heap);
 
-/* A period is over: gives the memory of free pools back to the kernel that is above the limit now (keep.h). */
-void pm_heap_age(struct pm_heap *heap, uint64_t now);
+/* A period is over: gives the memory of free pools back to the kernel that is above the limit now (keep.h). True when more
+ * periods may give back more. */
+bool pm_heap_age(struct pm_heap *heap, uint64_t now);
 
 /* Gives up the runs, and all of the memory of free pools back to the kernel; true when there was any. */
 bool pm_heap_purge(struct pm_heap *heap);

@@ -13,6 +13,7 @@
 #ifndef PM_KEEP_H
 #define PM_KEEP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -67,6 +68,13 @@ pm_keep_age(struct pm_keep *keep, uint64_t now)
     keep->learned -= surplus < keep->learned ? surplus : keep->learned;
     keep->given -= fall < keep->given ? fall : keep->given;
     keep->least = keep->dirty;
+}
+
+/* The limit will fall no further, or there is no more than is kept in any case. */
+static inline bool
+pm_keep_settled(const struct pm_keep *keep, size_t used)
+{
+    return keep->learned == 0 || keep->dirty <= keep->base + used / PM_KEEP_SHARE;
 }
 
 static inline void

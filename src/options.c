@@ -43,6 +43,8 @@ static const struct option table[] = {
      "address space to reserve for the pools, e.g. 64G; 0: 4 times the memory, 64G at least", NULL},
     {"PURGE", NAME, 0, 2, 1, &pm_options.purge,
      "free pages go back to the kernel: all, but what was needed again lately, or when trimmed", purge_names},
+    {"PURGE_THREAD", CHOICE, 0, 1, 0, &pm_options.purge_thread,
+     "1: a thread does that too, for programs that go idle after waves", NULL},
     {"HUGE_PAGES", CHOICE, 0, 1, 1, &pm_options.huge_pages,
      "0: the pools never ask for huge pages; 1: those of large programs do", NULL},
     {"STATS", NAME, 0, 3, 0, &pm_options.stats,

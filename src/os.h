@@ -45,6 +45,7 @@ void pm_os_unmap(void *address, size_t size);
 /* Sleeps while *word is `value` (may return early); wakes one sleeper. */
 void pm_os_wait(atomic_uint *word, unsigned value);
 void pm_os_wake(atomic_uint *word);
+void pm_os_sleep(unsigned milliseconds);
 /* Lets other threads run. */
 void pm_os_yield(void);
 

@@ -164,6 +164,15 @@ pm_os_wait(atomic_uint *word, unsigned value)
 }
 
 void
+pm_os_sleep(unsigned milliseconds)
+{
+    struct timespec time = {milliseconds / 1000, (long)(milliseconds % 1000) * 1000000};
+    int saved = errno;
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
+    errno = saved;
+}
+
+void
 pm_os_wake(atomic_uint *word)
 {
     int saved = errno;

@@ -4,20 +4,19 @@
 #include "options.h"
 #include "os.h"
 #include "process.h"
+#include "purge_thread.h"
 #include "region.h"
-
-/* Milliseconds. */
-#define PERIOD 100u
 
 /* When the current period began; 0 until the first one. */
 static _Atomic uint64_t period_start;
 
-static void
-age_all(uint64_t now)
+bool
+pm_purge_age(uint64_t now)
 {
+    bool unfinished = false;
     for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next)
-        pm_heap_age(heap, now);
-    pm_region_age(now);
+        unfinished |= pm_heap_age(heap, now);
+    return pm_region_age(now) || unfinished;
 }
 
 void
@@ -28,9 +27,11 @@ pm_purge_tick(struct pm_heap *heap)
     /* In this order: the clock is never behind the start of a period that is seen. */
     uint64_t start = atomic_load_explicit(&period_start, memory_order_acquire);
     uint64_t now = pm_os_milliseconds();
-    if (PM_UNLIKELY(now - start >= PERIOD) && atomic_compare_exchange_strong(&period_start, &start, now)) {
-        age_all(now);
+    if (PM_UNLIKELY(now - start >= PM_PURGE_PERIOD) && atomic_compare_exchange_strong(&period_start, &start, now)) {
+        pm_purge_age(now);
         start = now;
+        if (pm_options.purge_thread)
+            pm_purge_thread_stir();
     }
     if (PM_UNLIKELY(heap->flushed_at != start)) {
         heap->flushed_at = start;

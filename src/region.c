@@ -337,13 +337,15 @@ pm_region_break_huge_page(uintptr_t arena)
     pm_lock_release(&pm_region_lock);
 }
 
-void
+bool
 pm_region_age(uint64_t now)
 {
     pm_lock_acquire(&pm_region_lock);
     pm_keep_age(&keep, now);
     balance();
+    bool unfinished = !pm_keep_settled(&keep, 0);
     pm_lock_release(&pm_region_lock);
+    return unfinished;
 }
 
 bool

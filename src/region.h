@@ -79,8 +79,9 @@ void pm_region_return_arena(uintptr_t arena);
  * the kernel is not to make one of it again. */
 void pm_region_break_huge_page(uintptr_t arena);
 
-/* A period is over: gives the memory of free arenas back to the kernel that is above the limit now (keep.h). */
-void pm_region_age(uint64_t now);
+/* A period is over: gives the memory of free arenas back to the kernel that is above the limit now (keep.h). True when
+ * more periods may give back more. */
+bool pm_region_age(uint64_t now);
 /* The same of all; true when there was any. */
 bool pm_region_purge(void);
 

@@ -84,6 +84,8 @@ Test(options, choices_take_their_two_values)
         {"POOLMALLOC_STATS=1", &pm_options.stats, 1},         {"POOLMALLOC_STATS=0", &pm_options.stats, 0},
         {"POOLMALLOC_CHECK=001", &pm_options.check, 1},       {"POOLMALLOC_HUGE_PAGES=0", &pm_options.huge_pages, 0},
         {"POOLMALLOC_HUGE_PAGES=1", &pm_options.huge_pages, 1},
+        {"POOLMALLOC_PURGE_THREAD=1", &pm_options.purge_thread, 1},
+        {"POOLMALLOC_PURGE_THREAD=0", &pm_options.purge_thread, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         read_one(cases[i].variable);
@@ -111,6 +113,8 @@ Test(options, choices_refuse_everything_else)
         require_refused(variable, TAKES("CHECK", "0 or 1"));
         snprintf(variable, sizeof variable, "POOLMALLOC_STATS=%s", checks[i]);
         require_refused(variable, TAKES("STATS", "0, 1, text or json"));
+        snprintf(variable, sizeof variable, "POOLMALLOC_PURGE_THREAD=%s", checks[i]);
+        require_refused(variable, TAKES("PURGE_THREAD", "0 or 1"));
         snprintf(variable, sizeof variable, "POOLMALLOC_HUGE_PAGES=%s", checks[i]);
         require_refused(variable, TAKES("HUGE_PAGES", "0 or 1"));
         snprintf(variable, sizeof variable, "POOLMALLOC_HELP=%s", checks[i]);
@@ -195,8 +199,8 @@ Test(options, paths_up_to_their_length)
 
 Test(options, an_empty_value_is_the_default)
 {
-    static const char *const names[] = {"ALIGNMENT", "CHECK", "REGION", "PURGE", "HUGE_PAGES", "STATS",
-                                        "STATS_FILE", "STATS_SIGNAL", "HELP"};
+    static const char *const names[] = {"ALIGNMENT", "CHECK", "REGION", "PURGE", "PURGE_THREAD", "HUGE_PAGES",
+                                        "STATS", "STATS_FILE", "STATS_SIGNAL", "HELP"};
     char variable[64];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         snprintf(variable, sizeof variable, "POOLMALLOC_%s=", names[i]);
@@ -280,6 +284,7 @@ Test(options, help_prints_the_table)
         "the memory, 64G at least\n"
         "  POOLMALLOC_PURGE         never (balanced)  free pages go back to the kernel: all, but what was needed "
         "again lately, or when trimmed\n"
+        "  POOLMALLOC_PURGE_THREAD  0 (0)  1: a thread does that too, for programs that go idle after waves\n"
         "  POOLMALLOC_HUGE_PAGES    0 (1)  0: the pools never ask for huge pages; 1: those of large programs do\n"
         "  POOLMALLOC_STATS         0 (0)  1, text or json: print statistics on stderr when the program exits\n"
         "  POOLMALLOC_STATS_FILE    /tmp/out (none)  print them to this file instead; %p in the name is the process "
