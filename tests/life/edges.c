@@ -110,7 +110,7 @@ static pthread_barrier_t barrier;
 static void *
 keep_blocks_at_hand(void *unused)
 {
-    enum { COUNT = 1000 }; /* a thread with fewer has hardly any at hand */
+    enum { COUNT = 20000 }; /* a thread with fewer has hardly any at hand */
     void *blocks[COUNT];
     for (int i = 0; i < COUNT; i++)
         blocks[i] = malloc(48);
