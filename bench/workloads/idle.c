@@ -8,7 +8,7 @@
  * here; the complaint is as old as glibc's arenas. */
 #include "common.h"
 
-static uint64_t threads = 200, blocks = 200, seed = 1;
+static uint64_t threads = 200, blocks = 200, keep = 50, seed = 1;
 static struct bench_sizes sizes;
 
 struct context {
@@ -19,7 +19,12 @@ struct context {
 
 static pthread_barrier_t barrier;
 
-/* Half of the blocks are freed again, so that what a thread's cache keeps is part of the figure. */
+static int survives(uint64_t i)
+{
+    return i * keep % 100 < keep;
+}
+
+/* Some of the blocks are freed again, so that what a thread's cache keeps is part of the figure. */
 static void *life(void *argument)
 {
     struct context *context = argument;
@@ -32,14 +37,18 @@ static void *life(void *argument)
         bench_mark(context->blocks[i], context->sizes[i], context->index << 32 | i);
         context->live += context->sizes[i];
     }
-    for (uint64_t i = 0; i < blocks; i += 2) {
+    for (uint64_t i = 0; i < blocks; i++) {
+        if (survives(i))
+            continue;
         context->live -= context->sizes[i];
         bench_check(context->blocks[i], context->sizes[i], context->index << 32 | i);
         bench_free(context->blocks[i]);
     }
     pthread_barrier_wait(&barrier);
     pthread_barrier_wait(&barrier);
-    for (uint64_t i = 1; i < blocks; i += 2) {
+    for (uint64_t i = 0; i < blocks; i++) {
+        if (!survives(i))
+            continue;
         bench_check(context->blocks[i], context->sizes[i], context->index << 32 | i);
         bench_free(context->blocks[i]);
     }
@@ -50,7 +59,8 @@ int main(int argc, char **argv)
 {
     static const struct bench_option options[] = {
         {"threads", BENCH_COUNT, &threads, "threads", 1, 10000, NULL},
-        {"blocks", BENCH_COUNT, &blocks, "blocks each allocates; it frees every second one", 2, 10000000, NULL},
+        {"blocks", BENCH_COUNT, &blocks, "blocks each allocates", 2, 10000000, NULL},
+        {"keep", BENCH_COUNT, &keep, "per cent of them that it does not free", 0, 100, NULL},
         {"sizes", BENCH_SIZES, &sizes, "sizes of the blocks", 0, 0, "real:8-512"},
         {"seed", BENCH_COUNT, &seed, "seed of the sizes", 0, UINT64_MAX, NULL},
         {0},
