@@ -232,3 +232,13 @@ pm_magazine_shrink_all(struct pm_heap *heap)
     pm_lock_release(&heap->lock);
     return flushed;
 }
+
+void
+pm_magazine_mend_all(struct pm_heap *heap)
+{
+    for (unsigned number = 1; number < heap->magazines_end; number++) {
+        struct pm_magazine *magazine = &heap->magazines[number];
+        if (magazine->capacity != 0)
+            pm_magazine_set_top(magazine, magazine->top);
+    }
+}

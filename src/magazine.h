@@ -2,8 +2,8 @@
  *
  * A magazine: the free blocks of one size class that a thread has at hand, a stack of addresses. An empty one is refilled
  * from pools, a full one flushed to them, in batches. Only its thread touches it; what other threads may see of it (a
- * forked child, the statistics) is valid at every instant: an entry is written before it is counted. Layer 3: this header
- * uses geometry.h and compiler.h, magazine.c heap.h and system.h.
+ * forked child, the statistics) is valid at every instant: an entry is written before it is counted. Only `last` may be out
+ * of step, which a child mends. Layer 3: this header uses geometry.h and compiler.h, magazine.c heap.h and system.h.
  *
  * The word below the first entry is NULL, so that "empty" shows in the last entry, which malloc loads anyway. An empty magazine
  * can be full as well: one of capacity 0 sends every malloc and every free to the slow path. That is how a thread without
@@ -220,5 +220,9 @@ bool pm_magazine_flush_all(struct pm_heap *heap);
 
 /* As that; and they go back to their first sizes for good. */
 bool pm_magazine_shrink_all(struct pm_heap *heap);
+
+/* In a forked child, before a thread takes over a heap: the thread it lost may have been in the middle of a pop or a push,
+ * where `last` is not top[-1]. */
+void pm_magazine_mend_all(struct pm_heap *heap);
 
 #endif

@@ -17,6 +17,7 @@ static struct pm_lock registry_lock;
 static struct pm_heap *heaps;  /* all, linked by next */
 static struct pm_heap *parked; /* linked by next_parked */
 static size_t parked_count;
+static bool lost_threads; /* in a forked child */
 
 struct pm_heap *const *const pm_process_heaps = &heaps;
 
@@ -63,6 +64,8 @@ take_heap(void)
     if (heap != NULL) {
         parked = heap->next_parked;
         parked_count--;
+        if (lost_threads)
+            pm_magazine_mend_all(heap);
     } else {
         heap = make_heap();
     }
@@ -167,6 +170,7 @@ after_fork_in_child(void)
     for (struct pm_heap *heap = heaps; heap != NULL; heap = heap->next)
         if (heap->state == PM_HEAP_OWNED && heap != pm_heap_current)
             park(heap);
+    lost_threads = true;
     release_all();
 }
 

@@ -222,6 +222,99 @@ Test(process_fork, a_heap_taken_over_keeps_the_blocks_in_its_magazines)
     REQUIRE(blocks_in_use() == 0, "%zu blocks in use", blocks_in_use());
 }
 
+/* ---- In the middle of a pop or a push ---- */
+
+static struct pm_magazine *magazine;
+
+/* The magazine of the class has one block on it. */
+static void *
+leave_one(void)
+{
+    REQUIRE(pm_process_heap() != NULL, "no heap");
+    magazine = &pm_heap_current->magazines[CLASS];
+    void *block = pm_malloc(SIZE);
+    while (pm_magazine_count(magazine) != 0)
+        block = pm_malloc(SIZE);
+    pm_free(block);
+    return block;
+}
+
+static void *
+wait_in_a_pop(void *unused)
+{
+    leave_one();
+    magazine->top--;
+    sem_post(&ready);
+    sem_wait(&go);
+    magazine->top++;
+    return unused;
+}
+
+static void *
+wait_in_a_push(void *unused)
+{
+    void *block = leave_one();
+    REQUIRE(pm_magazine_pop(magazine) == block, "another block");
+    magazine->last = *magazine->top = block;
+    sem_post(&ready);
+    sem_wait(&go);
+    magazine->last = NULL;
+    pm_free(block);
+    return unused;
+}
+
+/* Each block is handed out once. In two rounds: the frees of the first may overwrite the word below the entries. */
+static void *
+allocate_twice(void *unused)
+{
+    static uintptr_t *blocks[4 * HELD];
+    for (int round = 0; round < 2; round++) {
+        for (uintptr_t i = 0; i < 4 * HELD; i++) {
+            blocks[i] = pm_malloc(SIZE);
+            REQUIRE(pm_usable_size(blocks[i]) == SIZE, "%p is no block of %d bytes", (void *)blocks[i], SIZE);
+            *blocks[i] = i;
+        }
+        for (uintptr_t i = 0; i < 4 * HELD; i++) {
+            REQUIRE(*blocks[i] == i, "block %zu is block %zu as well", (size_t)i, (size_t)*blocks[i]);
+            pm_free(blocks[i]);
+        }
+    }
+    REQUIRE(magazine == &pm_heap_current->magazines[CLASS], "another heap");
+    return unused;
+}
+
+static void
+take_over_and_allocate(void)
+{
+    run(allocate_twice);
+    pm_heap_verify(pm_process_newest_heap());
+}
+
+static void
+fork_while(void *(*function)(void *))
+{
+    pthread_t thread;
+    if (!CHILD_HAS_THREADS)
+        return;
+    sem_init(&ready, 0, 0);
+    sem_init(&go, 0, 0);
+    REQUIRE(pthread_create(&thread, NULL, function, NULL) == 0, "no thread");
+    sem_wait(&ready);
+    in_child(take_over_and_allocate);
+    sem_post(&go);
+    pthread_join(thread, NULL);
+}
+
+Test(process_fork, a_thread_that_pops_is_lost)
+{
+    fork_while(wait_in_a_pop);
+}
+
+Test(process_fork, a_thread_that_pushes_is_lost)
+{
+    fork_while(wait_in_a_push);
+}
+
 /* A child of a child, each with a new thread before it forks. */
 static void
 fork_again(void)
