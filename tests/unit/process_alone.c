@@ -8,9 +8,9 @@
 #include "process.h"
 #include "region.h"
 #include "support/check.h"
+#include "support/suite.h"
 #include "unit.h"
 
-#include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
 
