@@ -15,7 +15,7 @@
 
 static struct pm_lock registry_lock;
 static struct pm_heap *heaps;  /* all, linked by next */
-static struct pm_heap *parked; /* linked by next_parked */
+static struct pm_heap *_Atomic parked; /* linked by next_parked; written with the lock held */
 static size_t parked_count;
 static bool lost_threads; /* in a forked child */
 
@@ -99,7 +99,7 @@ static PM_THREAD_LOCAL unsigned requests_alone;
 static bool
 does_without(void)
 {
-    if (!have_exit_key || requests_alone == ALONE_MAX || __atomic_load_n(&parked, __ATOMIC_RELAXED) != NULL)
+    if (!have_exit_key || requests_alone == ALONE_MAX || atomic_load_explicit(&parked, memory_order_relaxed) != NULL)
         return false;
     if (requests_alone++ == 0) {
         int saved = errno;

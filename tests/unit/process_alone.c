@@ -152,6 +152,20 @@ Test(process_alone, only_one_is_left)
     REQUIRE(heap_count() == 2 && pm_process_parked_count() == 1, "%zu heaps", heap_count());
 }
 
+/* Threads without a heap look whether one is parked while others park theirs and take them over. */
+Test(process_alone, threads_come_and_go)
+{
+    pthread_t threads[THREADS];
+    for (int round = 0; round < 50; round++) {
+        for (int i = 0; i < THREADS; i++)
+            REQUIRE(pthread_create(&threads[i], NULL, make_requests, (void *)(WORTH_A_HEAP * 4)) == 0, "no thread");
+        for (int i = 0; i < THREADS; i++)
+            pthread_join(threads[i], NULL);
+    }
+    REQUIRE(heap_count() <= THREADS + 1, "%zu heaps", heap_count());
+    REQUIRE(pm_process_parked_count() == heap_count() - 1, "%zu heaps parked", pm_process_parked_count());
+}
+
 /* ---- Cache lines ---- */
 
 static pthread_barrier_t turn;
