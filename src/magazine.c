@@ -108,12 +108,10 @@ begin_refill(struct pm_heap *heap, unsigned number, bool light)
     return wanted;
 }
 
-static void
-refill(struct pm_heap *heap, unsigned number)
+/* Puts blocks of `source` on an empty magazine; returns how many. */
+static unsigned
+refill_from(struct pm_heap *source, struct pm_heap *heap, unsigned number, unsigned wanted)
 {
-    bool light = is_light(heap, number);
-    struct pm_heap *source = light ? pm_heap_first() : heap;
-    unsigned wanted = begin_refill(heap, number, light);
     pm_lock_acquire(&source->lock);
     void **base = pm_magazine_base(&heap->magazines[number]);
     unsigned taken = pm_heap_take(source, number, base + wanted, wanted);
@@ -121,6 +119,18 @@ refill(struct pm_heap *heap, unsigned number)
         memmove(base, base + wanted - taken, taken * sizeof(void *));
     pm_magazine_set_top(&heap->magazines[number], base + taken);
     pm_lock_release(&source->lock);
+    return taken;
+}
+
+static void
+refill(struct pm_heap *heap, unsigned number)
+{
+    bool light = is_light(heap, number);
+    unsigned wanted = begin_refill(heap, number, light);
+    unsigned taken = refill_from(light ? pm_heap_first() : heap, heap, number, wanted);
+    /* No arena is left for the first heap, but the thread's own may have free pools. */
+    if (PM_UNLIKELY(taken == 0) && light)
+        taken = refill_from(heap, heap, number, wanted);
     count_moved(heap, number, taken);
 }
 

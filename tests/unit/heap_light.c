@@ -150,6 +150,31 @@ Test(heap_light, it_ends_by_frees_too, .init = start)
     REQUIRE(owner(take(CLASS)) == heap, "still light");
 }
 
+static void *many[1 << 15];
+
+/* The first heap has no free pool and there is no arena left, but the thread's own heap has free pools. */
+Test(heap_light, own_pools_when_the_first_heap_has_none)
+{
+    enum { LARGE = PM_CLASS_LAST };
+    unsigned count = 0;
+    fresh_region((size_t)16 << 20); /* 63 arenas */
+    start();
+    heap->magazines[LARGE].moved = PM_MAGAZINE_MOVED_MAX;
+    for (unsigned i = 0; i < (PM_ARENA_POOLS - 1) * pm_class_blocks(LARGE); i++)
+        REQUIRE(pm_heap_take_one(first, LARGE) != NULL, "no block");
+    while ((many[count] = take(LARGE)) != NULL)
+        REQUIRE(++count < sizeof many / sizeof *many, "too many blocks");
+    REQUIRE(pm_heap_take_one(first, CLASS) == NULL, "the first heap still has a pool");
+    /* All but the first pool of each arena, so that none returns to the region. */
+    for (unsigned i = 0; i < count; i++)
+        if (pm_pool_index(pm_pool_at(many[i])) != 1)
+            give(LARGE, many[i]);
+    pm_magazine_flush_all(heap);
+    void *block = take(CLASS);
+    REQUIRE(block != NULL && owner(block) == heap, "%p, though its own heap has free pools", block);
+    require_lists(heap);
+}
+
 /* With all that has passed through a magazine, taken and given, its capacity doubles until it is full; not earlier. */
 Test(heap_light, the_capacity_is_earned, .init = start)
 {
