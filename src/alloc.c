@@ -112,7 +112,11 @@ take_from_pools(unsigned class)
         return pm_magazine_refill(heap, class);
     }
     heap = pm_heap_first();
-    return heap != NULL ? pm_heap_take_one(heap, class_alone(class)) : NULL;
+    if (heap == NULL)
+        return NULL;
+    void *block = pm_heap_take_one(heap, class_alone(class));
+    /* Without a free pool for that, its own class may still have blocks. */
+    return block != NULL || class_alone(class) == class ? block : pm_heap_take_one(heap, class);
 }
 
 /* In the checking mode every request comes by here, so that what rounding costs can be told (root.h). */

@@ -114,6 +114,26 @@ Test(process_alone, large_requests_are_counted)
     REQUIRE(heap_count() == 2, "%zu heaps", heap_count());
 }
 
+static void *
+require_pooled(void *unused)
+{
+    REQUIRE(pm_is_pooled(pm_malloc(16)), "16-byte blocks are free");
+    REQUIRE(pm_heap_current == &pm_heap_none, "a heap");
+    return unused;
+}
+
+/* A small block gets a cache line to itself as long as there are free pools for that. */
+Test(process_alone, small_blocks_when_no_pool_is_left)
+{
+    fresh_region((size_t)16 << 20);
+    struct pm_heap *first = pm_heap_first();
+    REQUIRE(pm_heap_take_one(first, pm_class_of_malloc(16, PM_MALLOC_ALIGNMENT)) != NULL, "no block");
+    while (pm_heap_take_one(first, PM_CLASS_LAST) != NULL) {
+    }
+    run(require_pooled, NULL);
+    pm_heap_verify(first);
+}
+
 /* ---- What a thread leaves behind ---- */
 
 Test(process_alone, who_makes_few_requests_leaves_no_heap)
