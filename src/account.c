@@ -153,8 +153,8 @@ smaller(size_t one, size_t other)
     return one < other ? one : other;
 }
 
-/* The pages of pools in use that are in memory: what their blocks are. Which pages the blocks in magazines lie on is not
- * known; they count as touched, since the program has held nearly all of them. */
+/* The pages of pools in use that are in memory: what their blocks are. Which pages the blocks in magazines lie on is
+ * not known; they count as touched, since the program has held nearly all of them. */
 static void
 add_blocks(struct pm_account *account, const struct pm_snapshot *snapshot)
 {
@@ -217,8 +217,9 @@ pm_account_take(struct pm_account *account, const struct pm_snapshot *snapshot, 
     for_each_line(path, use_status, &reading);
     add_blocks(account, snapshot);
     add_pages(account, snapshot);
-    /* A page that left the pools or came to them between the two readings, and pages that other processes share as zero,
-     * make a difference: what the kernel counts beyond the parts is tables; what it does not count is not resident. */
+    /* A page that left the pools or came to them between the two readings, and pages that other processes share as
+     * zero, make a difference: what the kernel counts beyond the parts is tables; what it does not count is not
+     * resident. */
     size_t pools = sum_of_parts(account);
     if (pools < reading.rss[IN_REGION])
         account->parts[PM_PART_TABLES] += reading.rss[IN_REGION] - pools;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The account: a process's resident memory, as the kernel reports it, divided into what the heap knows of and the rest. The
- * parts are disjoint and their sum is the resident memory, by construction: the pools' parts are pages that are in memory
- * (the pagemap), the others are what the kernel says of each mapping, less what is the pools' of it.
+ * The account: a process's resident memory, as the kernel reports it, divided into what the heap knows of and the
+ * rest. The parts are disjoint and their sum is the resident memory, by construction: the pools' parts are pages that
+ * are in memory (the pagemap), the others are what the kernel says of each mapping, less what is the pools' of it.
  * Nothing is allocated; safe in a signal handler. Layer 4: uses snapshot.h, os.h, system.h.
  */
 #ifndef PM_ACCOUNT_H

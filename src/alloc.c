@@ -49,7 +49,8 @@ give_way(size_t size)
         answer;                                               \
     })
 
-/* Counts a request that goes to the system allocator, for a thread with a heap; the first one of a thread gets it one. */
+/* Counts a request that goes to the system allocator, for a thread with a heap; the first one of a thread gets it
+ * one. */
 static void
 count_system(size_t size)
 {
@@ -63,8 +64,8 @@ count_system(size_t size)
     heap->system_bytes += size;
 }
 
-/* A block that waits in the magazine for requests of `*size` bytes, more than 512. When there is none, NULL, and the size
- * to ask the system allocator for: the one that magazine is for, so that the block can wait there one day. */
+/* A block that waits in the magazine for requests of `*size` bytes, more than 512. When there is none, NULL, and the
+ * size to ask the system allocator for: the one that magazine is for, so that the block can wait there one day. */
 static void *
 take_waiting(size_t *size)
 {
@@ -95,8 +96,8 @@ pm_malloc_large(size_t size)
 
 /* ---- Slow paths ---- */
 
-/* A thread without a heap has nowhere to keep the rest of a cache line, and another thread would get it, to write to. So
- * what is smaller gets a line to itself. */
+/* A thread without a heap has nowhere to keep the rest of a cache line, and another thread would get it, to write to.
+ * So where several blocks make up a line, it takes one of that size. */
 static unsigned
 class_alone(unsigned class)
 {
@@ -130,8 +131,8 @@ count_request(const void *block, size_t size)
     atomic_fetch_add_explicit(&pm_requests[class].bytes, size, memory_order_relaxed);
 }
 
-/* A block of the class for `size` bytes, at a multiple of `alignment`; when no pool is to be had the system allocator has
- * the last word. */
+/* A block of the class for `size` bytes, at a multiple of `alignment`; when no pool is to be had the system allocator
+ * has the last word. */
 static void *
 allocate_class(unsigned class, size_t alignment, size_t size)
 {

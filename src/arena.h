@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * An arena: 64 pools that belong to one heap. The first pool holds 64 descriptors of 64 bytes, the arena's own and those
- * of the other 63. Nothing here locks: the caller holds the lock of the arena's heap.
- * Layer 2: uses region.h and geometry.h.
+ * An arena: 64 pools that belong to one heap. The first pool holds 64 descriptors of 64 bytes, the arena's own and
+ * those of the other 63. Nothing here locks: the caller holds the lock of the arena's heap. Layer 2: uses region.h and
+ * geometry.h.
  *
  * The 63 pools are, each of them, in one state:
  *   free       a bit in free_pools; its byte in the page map is 0; dirty_pools: whether the kernel holds memory for it
@@ -65,8 +65,8 @@ pm_arena_use(struct pm_arena *arena, unsigned index)
     arena->dirty_pools |= pm_arena_bit(index);
 }
 
-/* Reserves `wanted` neighbouring free pools, dirty ones if there are so many, the lowest there are, or half as many until
- * there are any; returns how many and stores the first one's index. 0 when no pool is free. */
+/* Reserves `wanted` neighbouring free pools, dirty ones if there are so many, the lowest there are, or half as many
+ * until there are any; returns how many and stores the first one's index. 0 when no pool is free. */
 unsigned pm_arena_reserve(struct pm_arena *arena, unsigned wanted, unsigned *first);
 
 /* Reserved pools that were not used after all. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The dump: a snapshot and its account as text for people and as JSON for programs, of this process or another. Both say
- * the same. Nothing is allocated but one mapping for the rows. Layer 4: uses snapshot.h, account.h, reader.h, text.h.
+ * The dump: a snapshot and its account as text for people and as JSON for programs, of this process or another. Both
+ * say the same. Nothing is allocated but one mapping for the rows. Layer 4: uses snapshot.h, account.h, reader.h,
+ * text.h.
  */
 #ifndef PM_DUMP_H
 #define PM_DUMP_H
@@ -24,8 +25,8 @@ struct pm_view {
     struct pm_snapshot snapshot;
 };
 
-/* A mapping with room for what the reader's process has now and some more; NULL, with `result` set if it is not NULL, when
- * the root cannot be read or there is no memory (then it is PM_SNAPSHOT_TAKEN). */
+/* A mapping with room for what the reader's process has now and some more; NULL, with `result` set if it is not NULL,
+ * when the root cannot be read or there is no memory (then it is PM_SNAPSHOT_TAKEN). */
 struct pm_view *pm_view_create(const struct pm_reader *reader, uintptr_t root, enum pm_snapshot_result *result);
 void pm_view_destroy(struct pm_view *view);
 

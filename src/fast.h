@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The fast path: malloc pops, free pushes. No lock, no atomic operation, no counter, no mode. Whatever does not fit goes
- * to a slow path in alloc.c. Inline, because pm_malloc and malloc (override.c) are both made of it.
- * Layer 4: uses heap.h and region.h.
+ * The fast path: malloc pops, free pushes. No lock, no atomic operation, no counter, no mode. Whatever does not fit
+ * goes to a slow path in alloc.c. Inline, because pm_malloc and malloc (override.c) are both made of it. Layer 4: uses
+ * heap.h and region.h.
  */
 #ifndef PM_FAST_H
 #define PM_FAST_H

@@ -4,8 +4,8 @@
  * Constants and pure functions only, no state. Layer 0: uses nothing.
  *
  * Each base constant stands here once; the others follow from it, and the static assertions at the end say how the
- * geometry closes: 64 pools in an arena, 64 descriptors of 64 bytes in its first pool, one 64-bit map of free pools, one
- * cache line of the page map, 64 size classes.
+ * geometry closes: 64 pools in an arena, 64 descriptors of 64 bytes in its first pool, one 64-bit map of free pools,
+ * one cache line of the page map, 64 size classes.
  */
 #ifndef PM_GEOMETRY_H
 #define PM_GEOMETRY_H

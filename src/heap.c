@@ -17,7 +17,8 @@
 #define KEEP_BASE 32u
 #define PURGE_MAX 1024u
 
-/* A heap with this many pools is large enough for huge pages, 24 MiB: one that is used in part does not count for much. */
+/* A heap with this many pools is large enough for huge pages, 24 MiB: one that is used in part does not count for
+ * much. */
 #define HUGE_FROM 6144u
 
 /* Empty magazines that are full as well. */
@@ -357,7 +358,8 @@ static unsigned
 purge_huge(struct pm_heap *heap, unsigned most)
 {
     unsigned purged = 0;
-    for (struct pm_arena *arena = heap->arenas[PM_ARENAS_CLEAN].first; arena != NULL && purged < most; arena = arena->next)
+    struct pm_arena *arena = heap->arenas[PM_ARENAS_CLEAN].first;
+    for (; arena != NULL && purged < most; arena = arena->next)
         if (arena->huge)
             purged += pm_arena_purge(arena);
     return purged;

@@ -6,9 +6,9 @@
  * Who may touch what:
  *   magazines    the heap's thread alone; it changes more than one entry at a time only while it holds the lock of some
  *                heap, so that a fork, which holds all locks, finds every magazine whole
- *   the rest     whoever holds the heap's lock: its own thread to refill and flush, and any other thread to take or return
- *                a batch of blocks. One lock for a batch is the only synchronisation there is, and it makes no difference
- *                whether the owner runs, sleeps or has exited.
+ *   the rest     whoever holds the heap's lock: its own thread to refill and flush, and any other thread to take or
+ *                return a batch of blocks. One lock for a batch is the only synchronisation there is, and it makes no
+ *                difference whether the owner runs, sleeps or has exited.
  *
  * A pool that is assigned to a class is on the class's list if and only if it has free blocks. The list is first in,
  * first out: a pool that has just got its first free block waits at the end, and has gathered more when its turn comes.
@@ -52,8 +52,8 @@ struct pm_arenas {
 
 enum pm_heap_state { PM_HEAP_OWNED, PM_HEAP_PARKED };
 
-/* A thread that does little touches one page of it: the lock, its own few numbers, the first slots, and the magazines of
- * the size classes. The classes are those of the heap's own pools, which such a thread has none of. */
+/* A thread that does little touches one page of it: the lock, its own few numbers, the first slots, and the magazines
+ * of the size classes. The classes are those of the heap's own pools, which such a thread has none of. */
 struct pm_heap {
     struct pm_class_pools classes[PM_CLASS_LAST + 1];
     /* To the end of a page. Not by alignment: copies of a heap (snapshot.h) lie anywhere. */
@@ -94,15 +94,16 @@ extern struct pm_heap pm_heap_none, pm_heap_late;
 /* A new heap from the kernel; NULL when there is no memory. */
 struct pm_heap *pm_heap_create(void);
 
-/* The main thread's heap, the first that was created; NULL before that. Threads without a heap use its pools. */
+/* The first heap that was created, the main thread's as a rule; NULL before that. Threads without a heap use its
+ * pools. */
 struct pm_heap *pm_heap_first(void);
 
 /* The heap that a block returns to; NULL when the page has no blocks. */
 static inline struct pm_heap *
 pm_heap_owner(const void *block)
 {
-    /* The byte comes first: a wrong pointer may point to where there is no arena. A block in use keeps its arena with its
-     * heap. */
+    /* The byte comes first: a wrong pointer may point to where there is no arena. A block in use keeps its arena with
+     * its heap. */
     return *pm_region_page(block) != 0 ? pm_arena_at(block)->heap : NULL;
 }
 
@@ -126,8 +127,8 @@ void pm_heap_return(void **blocks, unsigned count, enum pm_found found);
 /* Gives up the runs of a heap: reserved pools that its classes have not used. */
 void pm_heap_drop_runs(struct pm_heap *heap);
 
-/* A period is over: gives the memory of free pools back to the kernel that is above the limit now (keep.h). True when more
- * periods may give back more. */
+/* A period is over: gives the memory of free pools back to the kernel that is above the limit now (keep.h). True when
+ * more periods may give back more. */
 bool pm_heap_age(struct pm_heap *heap, uint64_t now);
 
 /* Gives up the runs, and all of the memory of free pools back to the kernel; true when there was any. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * How much free memory to keep. Whoever has free pools (a heap, the region) counts here those that the kernel still holds
- * memory for, and gives some back as soon as there are more than the limit. The limit follows the recent past: a page
- * that is needed again soon after it was given back raises it by one; what nobody needed for a period lowers it. A
- * program whose memory comes and goes in waves is slow for one wave, and then keeps what the waves need.
+ * How much free memory to keep. Whoever has free pools (a heap, the region) counts here those that the kernel still
+ * holds memory for, and gives some back as soon as there are more than the limit. The limit follows the recent past: a
+ * page that is needed again soon after it was given back raises it by one; what nobody needed for a period lowers it.
+ * A program whose memory comes and goes in waves is slow for one wave, and then keeps what the waves need.
  *
- * The rate at which the limit falls bounds what being wrong costs: a page that was given back and is needed again costs 2
- * to 3 microseconds (madvise, fault, zeroing).
+ * The rate at which the limit falls bounds what being wrong costs: a page that was given back and is needed again
+ * costs 2 to 3 microseconds (madvise, fault, zeroing).
  *
  * Layer 2: uses options.h. Nothing here locks: the caller holds the lock of the heap or of the region.
  */
@@ -56,7 +56,8 @@ pm_keep_target(size_t limit)
     return limit > less ? limit - less : 0;
 }
 
-/* A period is over. What the program did without in it need not be kept, and what was given back before is forgotten. */
+/* A period is over. What the program did without in it need not be kept, and what was given back before is
+ * forgotten. */
 static inline void
 pm_keep_age(struct pm_keep *keep, uint64_t now)
 {

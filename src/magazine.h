@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * A magazine: the free blocks of one size class that a thread has at hand, a stack of addresses. An empty one is refilled
- * from pools, a full one flushed to them, in batches. Only its thread touches it; what other threads may see of it (a
- * forked child, the statistics) is valid at every instant: an entry is written before it is counted. Only `last` may be out
- * of step, which a child mends. Layer 3: this header uses geometry.h and compiler.h, magazine.c heap.h and system.h.
+ * A magazine: the free blocks of one size class that a thread has at hand, a stack of addresses. An empty one is
+ * refilled from pools, a full one flushed to them, in batches. Only its thread touches it; what other threads may see
+ * of it (a forked child, the statistics) is valid at every instant: an entry is written before it is counted. Only
+ * `last` may be out of step, which a child mends. Layer 3: this header uses geometry.h and compiler.h, magazine.c
+ * heap.h and system.h.
  *
- * The word below the first entry is NULL, so that "empty" shows in the last entry, which malloc loads anyway. An empty magazine
- * can be full as well: one of capacity 0 sends every malloc and every free to the slow path. That is how a thread without
- * a heap and the checking mode work, without a branch on the fast path.
+ * The word below the first entry is NULL, so that "empty" shows in the last entry, which malloc loads anyway. An empty
+ * magazine can be full as well: one of capacity 0 sends every malloc and every free to the slow path. That is how a
+ * thread without a heap and the checking mode work, without a branch on the fast path.
  *
  * Magazines are numbered. 1..64 hold blocks of the size class of that number; 0 stays empty. Behind them are those for
  * blocks of the system allocator, up to PM_CACHED_MAX: in steps of 16 bytes up to 1024, then 16 steps to each doubling.
  *
- * A magazine is light as long as little has passed through it, except the main thread's. The blocks of a light magazine come
- * from the pools of the first heap, the main thread's, since a thread that only ever has a few kilobytes would else need a
- * page for each class that it uses; and the magazine stays small.
+ * A magazine is light as long as little has passed through it, except the main thread's. The blocks of a light
+ * magazine come from the pools of the first heap, the main thread's, since a thread that only ever has a few kilobytes
+ * would else need a page for each class that it uses; and the magazine stays small.
  */
 #ifndef PM_MAGAZINE_H
 #define PM_MAGAZINE_H
@@ -45,10 +46,11 @@ _Static_assert(PM_CACHED_MAX == (size_t)PM_CACHED_STEPS << 10 && PM_MAGAZINE_COU
                "the last magazine is that of the largest size");
 _Static_assert(PM_MAGAZINE_COUNT <= 256, "a magazine's number fits a byte");
 
-/* How many entries: 8 KiB of blocks, 16 to 128 of them; 16 KiB, at least 2 of them, above 1024 bytes. A magazine begins
- * with a cache line of them, at least one, since most threads use most classes little, and when it runs full or its
- * refills want more it gets this size, or as much of it as it has earned. One that is flushed, and runs empty later, and is flushed again, has turned: it carries
- * the same blocks to and fro. With each turn it doubles, up to four times the size. */
+/* How many entries: 8 KiB of blocks, 16 to 128 of them; 16 KiB, at least 2 of them, above 1024 bytes. A magazine
+ * begins with a cache line of them, at least one, since most threads use most classes little, and when it runs full or
+ * its refills want more it gets this size, or as much of it as it has earned. One that is flushed, and runs empty
+ * later, and is flushed again, has turned: it carries the same blocks to and fro. With each turn it doubles, up to
+ * four times the size. */
 #define PM_MAGAZINE_BYTES ((size_t)8192)
 #define PM_MAGAZINE_LARGE_BYTES ((size_t)16384)
 #define PM_MAGAZINE_LARGE_MIN 2u
@@ -56,14 +58,15 @@ _Static_assert(PM_MAGAZINE_COUNT <= 256, "a magazine's number fits a byte");
 #define PM_MAGAZINE_MAX 128u
 #define PM_MAGAZINE_DOUBLINGS 2u
 
-/* A magazine is light until so many bytes of blocks have been refilled and flushed: four pools of them. Two hundred threads
- * that hold 1,000 blocks each and sleep take 60 KiB each; with two pools 79, with 32 KiB for all classes together 181. */
+/* A magazine is light until so many bytes of blocks have been refilled and flushed: four pools of them. Two hundred
+ * threads that allocate 1,000 blocks each, free half and sleep take 51 KiB each; they took 181 when there was one limit
+ * for all classes, 32 KiB. */
 #define PM_MAGAZINE_LIGHT_MAX (4 * PM_POOL_SIZE)
 
-/* Behind that it gets its full capacity when so many bytes have passed through it, half of it when it was half as many, and
- * so on: a thread may stop at any time, and each block that waits then can keep a page. Two hundred threads that allocate
- * 1,000 blocks each, free them in random order and sleep keep 22 KiB each; 57 if they get the full capacity at once. With
- * four times as many bytes it would be 19, but producers and consumers take 1.25 of the time. */
+/* Behind that it gets its full capacity when so many bytes have passed through it, half of it when it was half as
+ * many, and so on: a thread may stop at any time, and each block that waits then can keep a page. Two hundred threads
+ * that allocate 1,000 blocks each, free them in random order and sleep keep 22 KiB each; 57 if they get the full
+ * capacity at once. With four times as many bytes it would be 19, but producers and consumers take 1.25 of the time. */
 #define PM_MAGAZINE_MOVED_MAX (16 * PM_MAGAZINE_LIGHT_MAX)
 #define PM_MAGAZINE_HALVINGS 4u
 
@@ -84,8 +87,8 @@ struct pm_magazine {
 
 _Static_assert(sizeof(struct pm_magazine) == 32, "finding a magazine is a shift by 5");
 
-/* The magazine of system blocks that hold `size` bytes, more than 512: the next larger one, or, for a block of that size
- * that is to be put on a magazine, the next smaller one. */
+/* The magazine of system blocks that hold `size` bytes, more than 512: the next larger one, or, for a block of that
+ * size that is to be put on a magazine, the next smaller one. */
 static inline unsigned
 pm_magazine_of_system(size_t size, _Bool larger)
 {
@@ -125,7 +128,9 @@ pm_magazine_capacity(unsigned number)
         return PM_MAGAZINE_LARGE_BYTES / size > PM_MAGAZINE_LARGE_MIN ? (unsigned)(PM_MAGAZINE_LARGE_BYTES / size)
                                                                       : PM_MAGAZINE_LARGE_MIN;
     size_t entries = PM_MAGAZINE_BYTES / size;
-    return entries < PM_MAGAZINE_MIN ? PM_MAGAZINE_MIN : entries > PM_MAGAZINE_MAX ? PM_MAGAZINE_MAX : (unsigned)entries;
+    if (entries < PM_MAGAZINE_MIN)
+        return PM_MAGAZINE_MIN;
+    return entries < PM_MAGAZINE_MAX ? (unsigned)entries : PM_MAGAZINE_MAX;
 }
 
 /* The first entry; base[-1] is NULL. */
@@ -143,8 +148,8 @@ pm_magazine_first(unsigned number)
     return size < PM_CACHE_LINE ? (unsigned)(PM_CACHE_LINE / size) : 1;
 }
 
-/* The entries that all of a heap's magazines need: each begins small and grows to its size and beyond, each time with its
- * NULL in front. */
+/* The entries that all of a heap's magazines need: each begins small and grows to its size and beyond, each time with
+ * its NULL in front. */
 static inline unsigned
 pm_magazine_slots(void)
 {
@@ -218,11 +223,11 @@ void pm_magazine_missed(struct pm_heap *heap, unsigned number);
 /* Empties all magazines of a heap; false when they were empty. */
 bool pm_magazine_flush_all(struct pm_heap *heap);
 
-/* As that; and they go back to their first sizes for good. */
+/* As that; and those that have doubled go back to their full capacity for good. */
 bool pm_magazine_shrink_all(struct pm_heap *heap);
 
-/* In a forked child, before a thread takes over a heap: the thread it lost may have been in the middle of a pop or a push,
- * where `last` is not top[-1]. */
+/* In a forked child, before a thread takes over a heap: the thread it lost may have been in the middle of a pop or a
+ * push, where `last` is not top[-1]. */
 void pm_magazine_mend_all(struct pm_heap *heap);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The kernel: the one place that makes system calls. No function here allocates, and none changes errno: malloc and free
- * promise that of themselves, and everything below them has to keep it. Layer 1: uses compiler.h.
+ * The kernel: the one place that makes system calls. No function here allocates, and none changes errno: malloc and
+ * free promise that of themselves, and everything below them has to keep it. Layer 1: uses compiler.h.
  */
 #ifndef PM_OS_H
 #define PM_OS_H
@@ -64,8 +64,8 @@ extern uintptr_t pm_os_main_stack; /* its top */
 extern PM_THREAD_LOCAL char pm_os_thread_storage;
 bool pm_os_is_stack(const void *address);
 
-/* Whether `address` certainly lies on a stack: on the main thread's, or near the beginning of the calling thread's own. An
- * address on a stack may go unrecognised; one that is not on a stack never passes for one. */
+/* Whether `address` certainly lies on a stack: on the main thread's, or near the beginning of the calling thread's
+ * own. An address on a stack may go unrecognised; one that is not on a stack never passes for one. */
 PM_INLINE bool
 pm_os_on_stack(const void *address)
 {
@@ -88,8 +88,8 @@ void pm_os_write(int fd, const char *bytes, size_t length);
 int pm_os_create(const char *path);
 void pm_os_close(int fd);
 
-/* A file for reading, -1 when it cannot be had. Reads from where the last read ended, or at `offset`: how many bytes, 0 at
- * the end and on any error. */
+/* A file for reading, -1 when it cannot be had. Reads from where the last read ended, or at `offset`: how many bytes,
+ * 0 at the end and on any error. */
 int pm_os_open(const char *path);
 size_t pm_os_read(int fd, void *buffer, size_t size);
 size_t pm_os_read_at(int fd, void *buffer, size_t size, uint64_t offset);
@@ -97,8 +97,8 @@ size_t pm_os_read_at(int fd, void *buffer, size_t size, uint64_t offset);
 /* Copies memory of a process, also of this one; false when any of it cannot be read. Unmapped memory is no danger. */
 bool pm_os_read_process(long pid, uintptr_t address, void *buffer, size_t size);
 
-/* A second descriptor for the open file behind `fd`, numbered where programs do not look and closed by exec; -1 when there
- * is none. */
+/* A second descriptor for the open file behind `fd`, numbered where programs do not look and closed by exec; -1 when
+ * there is none. */
 int pm_os_keep(int fd);
 
 /* Between these two the calling thread's writes to a pipe without a reader fail and do nothing else. */

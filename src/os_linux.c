@@ -56,8 +56,8 @@ pm_os_remap(void *address, size_t old_size, size_t new_size)
     return moved == MAP_FAILED ? NULL : moved;
 }
 
-/* Pools come and go by the page; a huge page under them would keep 2 MiB for one live block. And what is only reserved has
- * no contents: without the advice gcore(1) writes all of it, many times the machine's memory, into a core file. */
+/* Pools come and go by the page; a huge page under them would keep 2 MiB for one live block. And what is only reserved
+ * has no contents: without the advice gcore(1) writes all of it, many times the machine's memory, into a core file. */
 static void
 advise_reserved(void *address, size_t size)
 {

@@ -4,8 +4,8 @@
  * reach an allocator is here or in override_new.c, so that no block ever reaches the free of another allocator.
  * Layer 5.
  *
- * PM_NAME(name) is the name itself, or, in the objects for fully static programs, the one that the linker's --wrap gives
- * it: there the libc that the program contains goes on serving as the system allocator.
+ * PM_NAME(name) is the name itself, or, in the objects for fully static programs, the one that the linker's --wrap
+ * gives it: there the libc that the program contains goes on serving as the system allocator.
  */
 #define _GNU_SOURCE
 #include <malloc.h>
@@ -165,7 +165,8 @@ PM_NAME(mallinfo)(void)
 
 #endif
 
-/* glibc's own names for the same functions, which some programs call; only libc itself may define them in a static one */
+/* glibc's own names for the same functions, which some programs call; only libc itself may define them in a static
+ * one */
 
 #if PM_SHARED && defined(__GLIBC__)
 

@@ -75,8 +75,8 @@ nothrow_failed(const char *name, size_t size, const void *nothrow)
     return same != NULL ? same(size, nothrow) : NULL;
 }
 
-/* The runtime rounds the size up to the alignment, and older ones do not see it overflow: an impossible size fails as an
- * unaligned one. */
+/* The runtime rounds the size up to the alignment, and older ones do not see it overflow: an impossible size fails as
+ * an unaligned one. */
 static PM_SLOW void *
 aligned_failed(const char *name, size_t size, size_t alignment)
 {

@@ -74,8 +74,8 @@ pm_pool_write_word(uint64_t *word, uint64_t bits)
     __atomic_store_n(word, bits, __ATOMIC_RELAXED);
 }
 
-/* Makes the blocks at the front of a batch free again that lie in this pool, which the first one does; returns how many.
- * Stops at one that cannot be, and says why. Inline: each block that leaves a magazine passes through here. */
+/* Makes the blocks at the front of a batch free again that lie in this pool, which the first one does; returns how
+ * many. Stops at one that cannot be, and says why. Inline: each block that leaves a magazine passes through here. */
 static inline unsigned
 pm_pool_return(struct pm_pool *pool, void *const *blocks, unsigned count, enum pm_fault *fault)
 {
@@ -103,7 +103,8 @@ pm_pool_return(struct pm_pool *pool, void *const *blocks, unsigned count, enum p
     return returned;
 }
 
-/* What is wrong with `pointer`, an address in the region, as a block in use; a block that waits in a magazine passes. */
+/* What is wrong with `pointer`, an address in the region, as a block in use; a block that waits in a magazine
+ * passes. */
 enum pm_fault pm_pool_check(const void *pointer);
 
 /* The block that `pointer` lies in. Its page has a class. */

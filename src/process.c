@@ -91,7 +91,8 @@ park(struct pm_heap *heap)
  * parked heap, but has none made until it has made this many requests. */
 #define ALONE_MAX 512u
 
-/* When a thread exits before that, having made as many as this, the next ones will do the same: it leaves a heap behind. */
+/* When a thread exits before that, having made as many as this, the next ones will do the same: it leaves a heap
+ * behind. */
 #define WORTH_A_HEAP 64u
 
 static PM_THREAD_LOCAL unsigned requests_alone;
@@ -99,7 +100,7 @@ static PM_THREAD_LOCAL unsigned requests_alone;
 static bool
 does_without(void)
 {
-    if (!have_exit_key || requests_alone == ALONE_MAX || atomic_load_explicit(&parked, memory_order_relaxed) != NULL)
+    if (!have_exit_key || requests_alone >= ALONE_MAX || atomic_load_explicit(&parked, memory_order_relaxed) != NULL)
         return false;
     if (requests_alone++ == 0) {
         int saved = errno;
@@ -130,6 +131,7 @@ leave(void *pointer)
     } else {
         pm_magazine_flush_all(heap);
         pm_heap_drop_runs(heap);
+        pm_heap_current = &pm_heap_late; /* before another thread can own it: a signal handler may allocate */
         pm_lock_acquire(&registry_lock);
         park(heap);
         pm_lock_release(&registry_lock);

@@ -17,8 +17,9 @@
 /* Starts the library, once. False for a request that the start itself makes. */
 bool pm_process_start(void);
 
-/* The calling thread's heap, made or taken over if it has none yet; the library is started if need be. NULL when it cannot
- * have one: it has given its own back already (allocating in a key destructor), or there is no memory or no region. */
+/* The calling thread's heap, made or taken over if it has none yet; the library is started if need be. NULL when it
+ * cannot have one: it has given its own back already (allocating in a key destructor), or there is no memory or no
+ * region. */
 struct pm_heap *pm_process_heap(void);
 
 /* As that, for one block of a pool. NULL for the first requests of a thread, too, if no heap is parked. */

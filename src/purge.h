@@ -3,13 +3,14 @@
  * Giving memory back to the kernel: what happens with time. The unit is a free pool, a page; what lies together goes in
  * one call. Layer 3: uses process.h, heap.h, region.h.
  *
- * There is no timer for it, no thread unless the user asks for one (purge_thread.h), and it does not wait for one: heaps and region give back what is above their
- * limits (keep.h) when it becomes free. These limits fall with time, and blocks in magazines keep their pages. So the slow
- * paths look at a coarse clock. When a period is over, the thread that sees it first goes over all heaps, its own or not,
- * idle or parked, and over the region; and each thread that allocates empties its magazines once. What a thread keeps that
- * has stopped allocating are the pages of the blocks in its magazines, which no other thread can reach: none after less
- * than 512 requests, 20 to 40 KiB after 1,000 blocks of 16 to 255 bytes freed in random order, 3 MiB after 100,000, and
- * never more than 512 blocks of a size.
+ * There is no timer for it, no thread unless the user asks for one (purge_thread.h), and it does not wait for one:
+ * heaps and region give back what is above their limits (keep.h) when it becomes free. These limits fall with time,
+ * and blocks in magazines keep their pages. So the slow paths look at a coarse clock. When a period is over, the
+ * thread that sees it first goes over all heaps, its own or not, idle or parked, and over the region; and each thread
+ * that allocates empties its magazines once. What a thread keeps that has stopped allocating are the pages of the
+ * blocks in its magazines, which no other thread can reach: none where it had no heap (process.h), 20 to 40 KiB after
+ * 1,000 blocks of 16 to 255 bytes freed in random order, 3 MiB after 100,000, and never more than 512 blocks of a
+ * size.
  */
 #ifndef PM_PURGE_H
 #define PM_PURGE_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The reader (snapshot.h) of a running process, this one or another: its memory by process_vm_readv, or by /proc/PID/mem
- * where that is forbidden; what is in memory by /proc/PID/pagemap. Safe in a signal handler.
- * Layer 4: uses snapshot.h and os.h.
+ * The reader (snapshot.h) of a running process, this one or another: its memory by process_vm_readv, or by
+ * /proc/PID/mem where that is forbidden; what is in memory by /proc/PID/pagemap. Safe in a signal handler. Layer 4:
+ * uses snapshot.h and os.h.
  */
 #ifndef PM_READER_H
 #define PM_READER_H

@@ -4,7 +4,8 @@
 #include "keep.h"
 #include "os.h"
 
-/* Free pools that the region keeps in any case: one arena; and the most that go back to the kernel in one go, 16 MiB. */
+/* Free pools that the region keeps in any case: one arena; and the most that go back to the kernel in one go, 16
+ * MiB. */
 #define KEEP_BASE PM_ARENA_POOLS
 #define PURGE_MAX (64 * PM_ARENA_POOLS)
 
@@ -48,10 +49,10 @@ size_to_try_first(void)
     return size;
 }
 
-/* Were the first arenas described by the first bytes of a page of the page map, then `free` would read a byte just after
- * the program wrote to the same offset in another page, the start of a pool. Processors take that for the same address at
- * first, and wait: a third of the time of a malloc and free of the first block in a pool. In the middle of the page such
- * meetings are rare. */
+/* Were the first arenas described by the first bytes of a page of the page map, then `free` would read a byte just
+ * after the program wrote to the same offset in another page, the start of a pool. Processors take that for the same
+ * address at first, and wait: a third of the time of a malloc and free of the first block in a pool. In the middle of
+ * the page such meetings are rare. */
 static size_t
 gap_before_arenas(size_t size)
 {
@@ -67,7 +68,8 @@ pm_region_init(size_t size)
         if (base == NULL)
             continue;
         first_arena = (uintptr_t)base + pm_round_up(size >> PM_POOL_SHIFT, PM_ARENA_SIZE) + gap_before_arenas(size);
-        /* For wrong pointers into parts of the region that are not in use yet: their byte reads as "no blocks there". */
+        /* For wrong pointers into parts of the region that are not in use yet: their byte reads as "no blocks
+         * there". */
         pm_os_allow_reading(base, size >> PM_POOL_SHIFT);
         counts.reserved_bytes = size;
         pm_region.base = (uintptr_t)base;
@@ -88,7 +90,8 @@ bit_of(uintptr_t arena)
     return UINT64_C(1) << (((arena - pm_region.base) >> PM_ARENA_SHIFT) % PM_CHUNK_ARENAS);
 }
 
-/* The arenas of a chunk, from the first to behind the last; the page map and the region's end may leave fewer than 64. */
+/* The arenas of a chunk, from the first to behind the last; the page map and the region's end may leave fewer than
+ * 64. */
 struct arenas {
     uintptr_t start, end;
     uint64_t bits;

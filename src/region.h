@@ -5,8 +5,8 @@
  * becomes usable chunk by chunk, in address order, so that it takes few mappings: the usable part and the rest, of the
  * page map and of the arenas.
  *
- * Free arenas are bits, one word for each chunk; the lowest free address is taken first. A free arena is dirty as long as
- * the kernel still holds memory for it; the highest ones are given back first.
+ * Free arenas are bits, one word for each chunk; the lowest free address is taken first. A free arena is dirty as long
+ * as the kernel still holds memory for it; the highest ones are given back first.
  *
  * Huge pages: a heap that is large already gets them for the arenas that it takes anew, since it is going to use all of
  * their memory. A huge page holds eight arenas, a byte of the chunk's word. When part of its memory is given back it is
@@ -75,8 +75,8 @@ struct pm_region_arena {
 struct pm_region_arena pm_region_take_arena(bool large);
 void pm_region_return_arena(uintptr_t arena);
 
-/* Parts of the arena's memory are about to go back to the kernel: the huge page it may lie in is no longer worth one, and
- * the kernel is not to make one of it again. */
+/* Parts of the arena's memory are about to go back to the kernel: the huge page it may lie in is no longer worth one,
+ * and the kernel is not to make one of it again. */
 void pm_region_break_huge_page(uintptr_t arena);
 
 /* A period is over: gives the memory of free arenas back to the kernel that is above the limit now (keep.h). True when
@@ -90,9 +90,9 @@ bool pm_region_purge(void);
  * bytes. */
 bool pm_region_decommit(size_t wanted);
 
-/* Part of the reservation behind the accessible part goes back to the kernel, for good: `wanted` bytes, at least half of
- * it. False, with nothing done, when there is no limit on address space, which alone can be what is missing, or when that
- * much is not there: a request that no limit allows must not cost the program its pools. */
+/* Part of the reservation behind the accessible part goes back to the kernel, for good: `wanted` bytes, at least half
+ * of it. False, with nothing done, when there is no limit on address space, which alone can be what is missing, or
+ * when that much is not there: a request that no limit allows must not cost the program its pools. */
 bool pm_region_shrink(size_t wanted);
 
 void pm_region_counts(struct pm_region_counts *counts);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The end of a program that misuses the heap: one line on stderr that names the call, the pointer and what is wrong with
- * it, then SIGABRT. Layer 1: uses text.h and os.h. Call it with no lock held: a handler of SIGABRT may allocate.
+ * The end of a program that misuses the heap: one line on stderr that names the call, the pointer and what is wrong
+ * with it, then SIGABRT. Layer 1: uses text.h and os.h. Call it with no lock held: a handler of SIGABRT may allocate.
  */
 #ifndef PM_REPORT_H
 #define PM_REPORT_H

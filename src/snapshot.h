@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * A snapshot: what a heap holds, gathered by reading its memory through a function, without a lock and without the help
- * of the process that owns it. The same code serves the process itself, also in a signal handler, another process, and a
- * core file.
+ * A snapshot: what a heap holds, gathered by reading its memory through a function, without a lock and without the
+ * help of the process that owns it. The same code serves the process itself, also in a signal handler, another
+ * process, and a core file.
  *
- * The memory may change while it is read. Therefore arenas are found through the region's maps, each of them once, and not
- * over lists; a pool's free blocks are counted in the copied map; and whatever is derived is bounded by what it is part of.
- * Always, in every row: blocks in use + in magazines + free = the pools' capacity; the pools of an arena in all states are
- * 64. Nothing is allocated: the caller gives the room. Layer 4: uses root.h and what it includes.
+ * The memory may change while it is read. Therefore arenas are found through the region's maps, each of them once, and
+ * not over lists; a pool's free blocks are counted in the copied map; and whatever is derived is bounded by what it is
+ * part of. Always, in every row: blocks in use + in magazines + free = the pools' capacity; the pools of an arena in
+ * all states are 64. Nothing is allocated: the caller gives the room. Layer 4: uses root.h and what it includes.
  */
 #ifndef PM_SNAPSHOT_H
 #define PM_SNAPSHOT_H
@@ -17,8 +17,8 @@
 struct pm_reader {
     /* Copies `size` bytes at `address`; false when they cannot be read. */
     bool (*read)(void *context, uintptr_t address, void *buffer, size_t size);
-    /* Which of the 64 pages of 4 KiB from `address` on, a multiple of 4 KiB, are in memory: bit i for the i-th. False when
-     * nobody knows. NULL for a core file. */
+    /* Which of the 64 pages of 4 KiB from `address` on, a multiple of 4 KiB, are in memory: bit i for the i-th. False
+     * when nobody knows. NULL for a core file. */
     bool (*resident)(void *context, uintptr_t address, uint64_t *pages);
     void *context;
 };
@@ -115,8 +115,8 @@ enum pm_snapshot_result pm_snapshot_measure(const struct pm_reader *reader, uint
 enum pm_snapshot_result pm_snapshot_take(const struct pm_reader *reader, uintptr_t root_address,
                                          struct pm_snapshot *snapshot);
 
-/* The 64 pools of one arena, after a snapshot was taken: rows[0] is the descriptors'. False when the arena is not there any
- * more. */
+/* The 64 pools of one arena, after a snapshot was taken: rows[0] is the descriptors'. False when the arena is not
+ * there any more. */
 bool pm_snapshot_pools(const struct pm_reader *reader, struct pm_snapshot *snapshot, uintptr_t arena,
                        struct pm_pool_row rows[PM_ARENA_POOLS]);
 
@@ -135,8 +135,8 @@ struct pm_sums {
 
 void pm_snapshot_sum(const struct pm_snapshot *snapshot, struct pm_sums *sums);
 
-/* What the blocks of a class had more than was asked for when they were allocated, all of them so far; known in the checking
- * mode, else 0. */
+/* What the blocks of a class had more than was asked for when they were allocated, all of them so far; known in the
+ * checking mode, else 0. */
 static inline uint64_t
 pm_snapshot_rounding(const struct pm_class_row *row)
 {

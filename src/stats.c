@@ -14,8 +14,8 @@
 
 /* ---- Gathering ---- */
 
-/* The view of this process, NULL when there is no memory for it. Without an account it costs a system call for each arena,
- * with one as many again and the kernel's walk over the mappings. */
+/* The view of this process, NULL when there is no memory for it. Without an account it costs a system call for each
+ * arena, with one as many again and the kernel's walk over the mappings. */
 static struct pm_view *
 view_self(bool account, bool ask_system)
 {

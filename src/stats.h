@@ -2,8 +2,8 @@
  *
  * What this process holds, by the same snapshot that other processes take of it: pm_stats_get and pm_stats_print
  * (poolmalloc.h), the dumps that POOLMALLOC_STATS asks for, and the statistics calls of glibc, which report pools and
- * system allocator together. No lock of the library is taken. Nothing here allocates but what stdio needs for malloc_info.
- * Layer 4: uses process.h and everything below.
+ * system allocator together. No lock of the library is taken. Nothing here allocates but what stdio needs for
+ * malloc_info. Layer 4: uses process.h and everything below.
  */
 #ifndef PM_STATS_H
 #define PM_STATS_H
@@ -33,8 +33,8 @@ struct mallinfo pm_stats_mallinfo(void);
 /* As malloc_stats(3), on a file descriptor. */
 void pm_stats_print_totals(int fd);
 
-/* The dump of this process. `ask_system`: the system allocator says what it holds; not in a signal handler, which may have
- * interrupted it. */
+/* The dump of this process. `ask_system`: the system allocator says what it holds; not in a signal handler, which may
+ * have interrupted it. */
 void pm_stats_dump(int fd, bool json, bool ask_system);
 
 /* stats_output.c: the dump that POOLMALLOC_STATS asks for. */

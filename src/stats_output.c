@@ -34,8 +34,8 @@ append_pid(char *path, size_t length)
     return length;
 }
 
-/* `pattern` with %p replaced by the process number. A forked child whose pattern has none gets ".number" behind the name:
- * the file without it is its parent's. */
+/* `pattern` with %p replaced by the process number. A forked child whose pattern has none gets ".number" behind the
+ * name: the file without it is its parent's. */
 static void
 expand(char *path, size_t size, const char *pattern)
 {
@@ -123,8 +123,8 @@ pm_stats_at_exit(void)
         dump(true);
 }
 
-/* Signals that come while a dump is written, to other threads, make one more dump together. The process that is at it is
- * noted, for a child that is forked meanwhile has nobody at it. */
+/* Signals that come while a dump is written, to other threads, make one more dump together. The process that is at it
+ * is noted, for a child that is forked meanwhile has nobody at it. */
 static void
 dump_on_signal(void)
 {

@@ -212,15 +212,16 @@ pm_system_usable_size(void *block)
 
 /* glibc returns the end of its heap to the kernel when more than 128 KiB are free there. Without small blocks there
  * nothing keeps the end in use, and a program that needs one large block again and again pays for it with two system
- * calls and a page fault for each page. glibc itself learns from a free of a block with a mapping of its own: from then on
- * it keeps twice as much. */
+ * calls and a page fault for each page. glibc itself learns from a free of a block with a mapping of its own: from
+ * then on it keeps twice as much. */
 #define LESSON_BYTES ((size_t)256 << 10)
 
 void
 pm_system_probe(void)
 {
     pm_system.free(pm_system.malloc(LESSON_BYTES));
-    /* An allocator with few size classes gives more than was asked for: its blocks would wait where no request looks. */
+    /* An allocator with few size classes gives more than was asked for: its blocks would wait where no request
+     * looks. */
     for (unsigned number = PM_CLASS_LAST + 1; number < PM_MAGAZINE_COUNT; number += PM_CACHED_STEPS - 1) {
         void *block = pm_system.malloc(pm_magazine_block_size(number));
         size_t size = block != NULL ? pm_system_usable_size(block) : 0;

@@ -36,8 +36,8 @@ next(const char *name)
     return dlsym(RTLD_NEXT, name);
 }
 
-/* What identifies the object that an address is in; NULL when that is not known. glibc has a call that does not read the
- * object's symbols for it, which would take longer than all the rest of the start. */
+/* What identifies the object that an address is in; NULL when that is not known. glibc has a call that does not read
+ * the object's symbols for it, which would take longer than all the rest of the start. */
 static const void *
 object_of(void *address)
 {
@@ -50,7 +50,8 @@ object_of(void *address)
     return dladdr(address, &info) != 0 ? info.dli_fbase : NULL;
 }
 
-/* The same, of the object that `other` is in: calls that look into blocks must not reach an allocator that serves nobody. */
+/* The same, of the object that `other` is in: calls that look into blocks must not reach an allocator that serves
+ * nobody. */
 static void *
 next_beside(const void *object, const char *name)
 {

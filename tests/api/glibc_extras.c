@@ -64,8 +64,8 @@ Test(glibc_extras, mallinfo_counts_what_the_system_holds)
     mem.free(large);
 }
 
-/* A checker for the XML of malloc_info: elements nest, attributes are quoted, nothing else. Returns where it is wrong.
- */
+/* A checker for the XML of malloc_info: elements nest, attributes are quoted, nothing else. Returns where it is
+ * wrong. */
 struct open_tags {
     const char *names[32];
     size_t lengths[32];

@@ -247,8 +247,8 @@ start(void)
     REQUIRE(slots != MAP_FAILED, "no memory for the model");
 }
 
-/* Everything goes back, and the pools agree. What the C library and Criterion took meanwhile is far less than a leak.
- */
+/* Everything goes back, and the pools agree. What the C library and Criterion took meanwhile is far less than a
+ * leak. */
 static void
 finish(size_t in_use_before, uint64_t operations)
 {

@@ -2,9 +2,9 @@
  *
  * Corners in which poolmalloc once failed, each run as a test of its own with the environment and the limits it needs
  * (CMakeLists.txt): blocks keep their alignment when the pools are exhausted; a coroutine on a block of malloc may ask
- * for its thread's attributes, and free blocks above its stack; a request that no limit allows does not cost the program
- * its pools; the child of a fork hands out what lost threads had at hand; large blocks that come and go do not fetch
- * their memory from the kernel each time.
+ * for its thread's attributes, and free blocks above its stack; a request that no limit allows does not cost the
+ * program its pools; the child of a fork hands out what lost threads had at hand; large blocks that come and go do not
+ * fetch their memory from the kernel each time.
  */
 #include <pthread.h>
 #include <stdint.h>

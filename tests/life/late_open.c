@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program that knows nothing of poolmalloc opens it while it runs, with threads that existed before, uses its own names
- * and its malloc beside the C library's, closes it and goes on. Arguments: the library, "local" or "global".
+ * A program that knows nothing of poolmalloc opens it while it runs, with threads that existed before, uses its own
+ * names and its malloc beside the C library's, closes it and goes on. Arguments: the library, "local" or "global".
  */
 #include "support/blocks.h"
 #include "support/check.h"

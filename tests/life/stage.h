@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * For programs that use the heap at every stage of a process's life. A stage takes blocks, checks and gives back what the
- * stage before it left, and writes its name to stdout; the driver compares the order.
+ * For programs that use the heap at every stage of a process's life. A stage takes blocks, checks and gives back what
+ * the stage before it left, and writes its name to stdout; the driver compares the order.
  */
 #ifndef TEST_STAGE_H
 #define TEST_STAGE_H

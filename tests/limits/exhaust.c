@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Takes all memory there is, sees that every entry point then says NULL and ENOMEM, gives everything back and goes on:
- * `exhaust <MiB> <kind>...` does so for each kind of request in turn, and fails when it gets less than so many MiB, or a
- * second time much less than the first. It must be started under a limit.
+ * `exhaust <MiB> <kind>...` does so for each kind of request in turn, and fails when it gets less than so many MiB, or
+ * a second time much less than the first. It must be started under a limit.
  */
 #include "support/check.h"
 #include "support/names.h"

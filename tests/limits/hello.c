@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The least a program does: says that it started, uses the heap a little, says that it is done. `hello exhaust` takes all
- * memory in between. Also built without poolmalloc, to know what the program and the C library need by themselves.
+ * The least a program does: says that it started, uses the heap a little, says that it is done. `hello exhaust` takes
+ * all memory in between. Also built without poolmalloc, to know what the program and the C library need by themselves.
  */
 #include <errno.h>
 #include <malloc.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * `idle_threads <threads> <blocks> <most>`: each thread allocates so many blocks of 16 to 255 bytes, frees them in
- * random order, and sleeps. What the process holds then is at most `most` KiB for each thread: a thread that has stopped
- * allocating keeps the pages of what waits in its magazines, and nobody else can reach that.
+ * random order, and sleeps. What the process holds then is at most `most` KiB for each thread: a thread that has
+ * stopped allocating keeps the pages of what waits in its magazines, and nobody else can reach that.
  */
 #include "support/check.h"
 #include "support/measure.h"

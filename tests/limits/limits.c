@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Starts programs where there is little room, and sees that nothing fails before the system fails, and that then nothing
- * crashes.
+ * Starts programs where there is little room, and sees that nothing fails before the system fails, and that then
+ * nothing crashes.
  */
 #include "support/check.h"
 #include "support/run.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program that lowers its own limit on address space while it runs, below what the region has reserved. It must go on:
- * what the region does not use is given up when the system allocator fails. The argument says which requests come first.
+ * A program that lowers its own limit on address space while it runs, below what the region has reserved. It must go
+ * on: what the region does not use is given up when the system allocator fails. The argument says which requests come
+ * first.
  */
 #include "support/check.h"
 #include "support/measure.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * `purge_thread falls|stays`: blocks come and go in waves, then the program does nothing. With POOLMALLOC_PURGE_THREAD=1
- * the memory that the waves needed goes back meanwhile, also in a forked child, and the thread takes no signal; without it,
- * memory stays.
+ * `purge_thread falls|stays`: blocks come and go in waves, then the program does nothing. With
+ * POOLMALLOC_PURGE_THREAD=1 the memory that the waves needed goes back meanwhile, also in a forked child, and the
+ * thread takes no signal; without it, memory stays.
  */
 #include "support/check.h"
 #include "support/measure.h"

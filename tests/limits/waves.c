@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * `waves <MiB> <MiB limit>`: takes and frees so much memory again and again, each time in blocks of another size. What it
- * holds at any time stays below the limit, or the argument `cgroup` after them makes the kernel enforce it: the process
- * moves into a memory control group of its own, and is killed at the limit. Exits with 77 (skipped) where it cannot make
- * one.
+ * `waves <MiB> <MiB limit>`: takes and frees so much memory again and again, each time in blocks of another size. What
+ * it holds at any time stays below the limit, or the argument `cgroup` after them makes the kernel enforce it: the
+ * process moves into a memory control group of its own, and is killed at the limit. Exits with 77 (skipped) where it
+ * cannot make one.
  */
 #include "support/check.h"
 #include "support/measure.h"

@@ -112,8 +112,8 @@ Test(heap_light, the_first_heap_is_never_light, .init = start)
     REQUIRE(first->magazines[CLASS].capacity == pm_magazine_capacity(CLASS), "%u", first->magazines[CLASS].capacity);
 }
 
-/* After 16 KiB: the next blocks are its own, the magazine grows, and those of the first heap still return to it. Another
- * class is as light as ever. */
+/* After 16 KiB: the next blocks are its own, the magazine grows, and those of the first heap still return to it.
+ * Another class is as light as ever. */
 Test(heap_light, it_ends_when_enough_has_moved, .init = start)
 {
     unsigned borrowed = 0, count = 0;

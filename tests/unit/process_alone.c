@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * process.h: threads without a heap of their own. A thread makes its first 512 requests for blocks of pools without one,
- * unless one is parked; one that exits earlier leaves a heap behind if it made 64.
+ * process.h: threads without a heap of their own. A thread makes its first 512 requests for blocks of pools without
+ * one, unless one is parked; one that exits earlier leaves a heap behind if it made 64.
  */
 #include "options.h"
 #include "poolmalloc.h"

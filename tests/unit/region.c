@@ -19,8 +19,8 @@
 
 enum { MODEL_ARENAS = 1024, STEPS = 20000 };
 
-/* Where the first arena of a region of `size` bytes is: behind the page map, at a multiple of an arena, with half a chunk
- * between them in large regions. */
+/* Where the first arena of a region of `size` bytes is: behind the page map, at a multiple of an arena, with half a
+ * chunk between them in large regions. */
 static uintptr_t
 first_arena(size_t size)
 {

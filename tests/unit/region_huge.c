@@ -18,7 +18,8 @@
 #define MIB ((size_t)1 << 20)
 #define GIB ((size_t)1 << 30)
 
-/* In a region of 64 MiB: 63 arenas in the first chunk, 64 in each other; the page map leaves 7 of the first group of 8. */
+/* In a region of 64 MiB: 63 arenas in the first chunk, 64 in each other; the page map leaves 7 of the first group of
+ * 8. */
 enum { FIRST_HUGE = 7, FIRST_CHUNK = 63, ALL = 63 + 3 * 64, GROUP = 8 };
 
 static uintptr_t arenas[ALL];
@@ -192,7 +193,8 @@ Test(region_huge, parts_when_they_are_too_many, .init = start)
         REQUIRE(!pm_region_take_arena(true).huge, "small part %zu", i);
 }
 
-/* As soon as the last arena of a broken one is free it is without memory, and of small pages, in the kernel's eyes too. */
+/* As soon as the last arena of a broken one is free it is without memory, and of small pages, in the kernel's eyes
+ * too. */
 static void
 break_and_return(size_t first)
 {
@@ -372,8 +374,8 @@ give_group(uintptr_t first)
         pm_region_return_arena(first + k * PM_ARENA_SIZE);
 }
 
-/* A program of 80 GiB, every second of whose huge pages is broken up: the kernel is asked for no more of them than leave
- * it mappings for its own. */
+/* A program of 80 GiB, every second of whose huge pages is broken up: the kernel is asked for no more of them than
+ * leave it mappings for its own. */
 Test(region_huge, broken_ones_take_a_bounded_number_of_mappings)
 {
     size_t asked = 0, last = 0;
