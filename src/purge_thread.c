@@ -7,14 +7,15 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+#include "options.h"
 #include "os.h"
+#include "process.h"
 #include "purge.h"
 #include "text.h"
 
 /* Milliseconds. Longer than a period: whatever happens while it waits is seen when it wakes, or stirs it after that. */
 #define PAUSE (PM_PURGE_PERIOD + 10)
 
-static atomic_uint started; /* in this process */
 static atomic_uint stirred; /* since the thread last looked */
 
 static void *
@@ -31,12 +32,6 @@ work(void *unused)
 }
 
 static void
-after_fork_in_child(void)
-{
-    atomic_store(&started, 0);
-}
-
-static int
 start(void)
 {
     pthread_t thread;
@@ -46,10 +41,28 @@ start(void)
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&thread, &attributes, work, NULL);
+    bool failed = pthread_create(&thread, &attributes, work, NULL) != 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
-    return error;
+    if (failed) {
+        struct pm_text text;
+        pm_text_start(&text, 2);
+        pm_text_string(&text, "poolmalloc: the purge thread cannot be started\n");
+        pm_text_flush(&text);
+    }
+}
+
+/* Not with the first request that needs it: that may come from within pthread_create or while libc holds a lock. */
+__attribute__((constructor)) static void
+start_early(void)
+{
+    pm_process_start();
+    if (!pm_options.purge_thread || pm_options.purge == PM_PURGE_NEVER)
+        return;
+    int saved = errno;
+    start();
+    pthread_atfork(NULL, NULL, start);
+    errno = saved;
 }
 
 void
@@ -57,17 +70,4 @@ pm_purge_thread_stir(void)
 {
     if (atomic_exchange(&stirred, 1) == 0)
         pm_os_wake(&stirred);
-    if (atomic_exchange(&started, 1) != 0)
-        return;
-    static atomic_uint registered;
-    int saved = errno;
-    if (atomic_exchange(&registered, 1) == 0)
-        pthread_atfork(NULL, NULL, after_fork_in_child);
-    if (start() != 0) {
-        struct pm_text text;
-        pm_text_start(&text, 2);
-        pm_text_string(&text, "poolmalloc: the purge thread cannot be started\n");
-        pm_text_flush(&text);
-    }
-    errno = saved;
 }

@@ -273,3 +273,34 @@ Test(keep, random_sequences, .init = start)
         REQUIRE(keep.learned <= given && keep.given <= given, "step %d: learned %zu of %zu", i, keep.learned, given);
     }
 }
+
+/* ---- When time gives back no more ---- */
+
+static void
+let_a_period_pass(size_t used)
+{
+    pm_keep_age(&keep, keep.aged_at + 100);
+    size_t limit = pm_keep_limit(&keep, used);
+    if (keep.dirty > limit)
+        pm_keep_count(&keep, 0, keep.dirty - pm_keep_target(limit));
+}
+
+/* A program that has stopped: the limit falls for some periods, and then no further period changes anything. */
+Test(keep, settled_when_no_period_gives_back_more, .init = start)
+{
+    struct random random = {test_seed("keep")};
+    for (int i = 0; i < 2000; i++) {
+        size_t used = random_below(&random, 100000), dirty = random_below(&random, 20000), periods = 0;
+        keep = (struct pm_keep){.base = BASE, .aged_at = 1000, .dirty = dirty, .least = dirty};
+        keep.learned = random_below(&random, 10000);
+        do
+            let_a_period_pass(used);
+        while (!pm_keep_settled(&keep, used) && ++periods < 10000);
+        REQUIRE(periods < 1000, "case %d: not settled after %zu periods", i, periods);
+        size_t kept = keep.dirty;
+        for (int more = 0; more < 500; more++)
+            let_a_period_pass(used);
+        REQUIRE(keep.dirty == kept && kept <= BASE + used / 64, "case %d: %zu are kept, later %zu", i, kept,
+                keep.dirty);
+    }
+}
