@@ -6,6 +6,7 @@
  */
 #include "process.h"
 
+#include "heap_count.h"
 #include "options.h"
 #include "poolmalloc.h"
 #include "region.h"
@@ -20,15 +21,6 @@
 #include <string.h>
 
 enum { THREADS = 4, BLOCKS = 3000 };
-
-static size_t
-heap_count(void)
-{
-    size_t count = 0;
-    for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next)
-        count++;
-    return count;
-}
 
 static size_t
 arenas_taken(void)

@@ -3,6 +3,7 @@
  * process.h: threads without a heap of their own. A thread makes its first 512 requests for blocks of pools without
  * one, unless one is parked; one that exits earlier leaves a heap behind if it made 64.
  */
+#include "heap_count.h"
 #include "options.h"
 #include "poolmalloc.h"
 #include "process.h"
@@ -15,15 +16,6 @@
 #include <pthread.h>
 
 enum { ALONE_MAX = 512, WORTH_A_HEAP = 64, THREADS = 4 };
-
-static size_t
-heap_count(void)
-{
-    size_t count = 0;
-    for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next)
-        count++;
-    return count;
-}
 
 static void
 run(void *(*function)(void *), void *argument)
