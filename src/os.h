@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The kernel: the one place that makes system calls. No function here allocates, and none changes errno: malloc and
- * free promise that of themselves, and everything below them has to keep it. Layer 1: uses compiler.h.
+ * The kernel: the one place that makes system calls. No function here allocates, none changes errno, and none is a
+ * cancellation point: malloc, free and malloc_stats promise that of themselves, and everything below them has to keep
+ * it. So what libc makes a cancellation point (write, read, open, close, ...) is called without libc;
+ * pm_os_sleep is one, but only the library's own thread calls it. Layer 1: uses compiler.h.
  */
 #ifndef PM_OS_H
 #define PM_OS_H

@@ -23,6 +23,7 @@
 /* Of the kernel's interface; its headers are not everywhere where libc's are. */
 #define FUTEX_WAIT_PRIVATE 128
 #define FUTEX_WAKE_PRIVATE 129
+#define KERNEL_SIGSET_SIZE 8
 
 static void *
 map(size_t size, int protection, int flags)
@@ -262,7 +263,7 @@ pm_os_write(int fd, const char *bytes, size_t length)
 {
     int saved = errno;
     while (length > 0) {
-        ssize_t written = write(fd, bytes, length);
+        ssize_t written = syscall(SYS_write, fd, bytes, length);
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0)
@@ -286,7 +287,7 @@ void
 pm_os_close(int fd)
 {
     int saved = errno;
-    close(fd);
+    syscall(SYS_close, fd);
     errno = saved;
 }
 
@@ -294,7 +295,7 @@ int
 pm_os_open(const char *path)
 {
     int saved = errno;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     errno = saved;
     return fd;
 }
@@ -305,7 +306,7 @@ pm_os_read(int fd, void *buffer, size_t size)
     int saved = errno;
     ssize_t count;
     do {
-        count = read(fd, buffer, size);
+        count = syscall(SYS_read, fd, buffer, size);
     } while (count < 0 && errno == EINTR);
     errno = saved;
     return count > 0 ? (size_t)count : 0;
@@ -315,7 +316,7 @@ size_t
 pm_os_read_at(int fd, void *buffer, size_t size, uint64_t offset)
 {
     int saved = errno;
-    ssize_t count = pread(fd, buffer, size, (off_t)offset);
+    ssize_t count = syscall(SYS_pread64, fd, buffer, size, (off_t)offset);
     errno = saved;
     return count > 0 ? (size_t)count : 0;
 }
@@ -408,7 +409,7 @@ pm_os_unguard_pipe(struct pm_os_pipe_guard guard)
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);
     if (!guard.pending)
-        sigtimedwait(&pipe, NULL, &now);
+        syscall(SYS_rt_sigtimedwait, &pipe, NULL, &now, KERNEL_SIGSET_SIZE);
     if (!guard.blocked)
         pthread_sigmask(SIG_UNBLOCK, &pipe, NULL);
     errno = saved;

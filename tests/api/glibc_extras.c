@@ -9,7 +9,9 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,6 +189,35 @@ Test(glibc_extras, malloc_stats_writes_to_stderr)
     size = ftell(file);
     REQUIRE(size > 20, "%ld bytes", size);
     fclose(file);
+}
+
+/* A thread that has been cancelled writes all of it, as with glibc, and ends at its next cancellation point. */
+static void *
+print_when_cancelled(void *file)
+{
+    pthread_cancel(pthread_self());
+    malloc_stats();
+    fflush(stderr);
+    *(long *)file = 1;
+    pthread_testcancel();
+    *(long *)file = 2;
+    return NULL;
+}
+
+Test(glibc_extras, malloc_stats_is_no_cancellation_point)
+{
+    pthread_t thread;
+    void *result = NULL;
+    long progress = 0;
+    int nowhere = open("/dev/null", O_WRONLY);
+    int saved = dup(STDERR_FILENO);
+    dup2(nowhere, STDERR_FILENO);
+    pthread_create(&thread, NULL, print_when_cancelled, &progress);
+    pthread_join(thread, &result);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    close(nowhere);
+    REQUIRE(progress == 1 && result == PTHREAD_CANCELED, "the thread ended after step %ld", progress);
 }
 
 Test(glibc_extras, mallopt_is_accepted)
