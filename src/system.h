@@ -67,7 +67,7 @@ int pm_system_option(int parameter, int value);
 /* Fills the table. Called once, when the library starts and the pools work already. It may allocate. */
 void pm_system_resolve(void);
 
-/* The pointers must be ones the system allocator, or system_map.c, returned. */
+/* The pointers must be ones the system allocator, or system_map.c, returned. Freeing keeps errno. */
 void pm_system_free(void *block);
 void *pm_system_realloc(void *block, size_t size);
 size_t pm_system_usable_size(void *block);

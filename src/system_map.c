@@ -29,6 +29,11 @@ size_t pm_map_count;
 static struct mapping *mappings;
 static size_t mapped_bytes;
 
+/* Where these blocks have been so far, so that most frees of the system allocator's blocks see without the lock that
+ * theirs is none. The bounds only ever widen, with the lock held, before the block is handed out; whoever frees it has
+ * seen them. */
+static _Atomic uintptr_t lowest_block = UINTPTR_MAX, highest_block;
+
 struct pm_system pm_system = {
     .malloc = pm_map_malloc,
     .free = pm_map_free,
@@ -54,6 +59,11 @@ link_mapping(struct mapping *mapping)
     if (mappings != NULL)
         mappings->previous = mapping;
     mappings = mapping;
+    uintptr_t block = (uintptr_t)mapping + HEADER;
+    if (block < atomic_load_explicit(&lowest_block, memory_order_relaxed))
+        atomic_store_explicit(&lowest_block, block, memory_order_relaxed);
+    if (block > atomic_load_explicit(&highest_block, memory_order_relaxed))
+        atomic_store_explicit(&highest_block, block, memory_order_relaxed);
     pm_map_count++;
     mapped_bytes += mapping->size;
     pm_lock_release(&pm_map_lock);
@@ -182,20 +192,29 @@ pm_map_info(struct pm_system_info *info)
     pm_lock_release(&pm_map_lock);
 }
 
-/* Blocks of before the table was filled may still be alive; nearly always none is. */
+/* Blocks of before the table was filled may still be alive. Each is at a multiple of HEADER, which few of other
+ * allocators are: none of glibc's. */
 static bool
 is_mapped(const void *block)
 {
-    return PM_UNLIKELY(pm_map_count != 0) && pm_system.free != pm_map_free && pm_map_owns(block);
+    uintptr_t address = (uintptr_t)block, lowest = atomic_load_explicit(&lowest_block, memory_order_relaxed);
+    if (PM_LIKELY(address % HEADER != 0 || address < lowest ||
+                  address > atomic_load_explicit(&highest_block, memory_order_relaxed)))
+        return false;
+    return pm_system.free != pm_map_free && pm_map_owns(block);
 }
 
 void
 pm_system_free(void *block)
 {
-    if (is_mapped(block))
+    if (is_mapped(block)) {
         pm_map_free(block);
-    else
-        pm_system.free(block);
+        return;
+    }
+    /* glibc before 2.33 and other allocators may change it. */
+    int saved = errno;
+    pm_system.free(block);
+    errno = saved;
 }
 
 void *

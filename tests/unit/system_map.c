@@ -187,6 +187,7 @@ Test(system_map, the_owner_of_a_block_is_known)
     REQUIRE(pm_system_usable_size(own) == pm_system.usable_size(own), "%zu", pm_system_usable_size(own));
     mapped = pm_system_realloc(mapped, 100000);
     own = pm_system_realloc(own, 100000);
+    REQUIRE(mapped != NULL && own != NULL, "realloc");
     REQUIRE(pm_map_owns(mapped) && !pm_map_owns(own), "a block changed its owner");
     pm_system_free(own);
     require_counts(1);
