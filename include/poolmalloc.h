@@ -66,8 +66,9 @@ PM_API void *pm_realloc(void *block, size_t size) PM_NOEXCEPT __attribute__((war
 PM_API void *pm_reallocarray(void *block, size_t count, size_t size) PM_NOEXCEPT __attribute__((warn_unused_result));
 
 /* Gives `block` back; nothing when it is NULL. errno is never changed. A pointer into the pools that is no block in
- * use ends the program with one line on stderr and SIGABRT: at once under POOLMALLOC_CHECK=1, else some only when the
- * block returns to its pool. Of pointers outside the pools some are recognised; the others are the system allocator's to
+ * use ends the program with one line on stderr and SIGABRT: at once under POOLMALLOC_CHECK=1; else at once when it is the
+ * block that the thread freed last of its class, is not a multiple of 8, or points to a page without blocks, and the
+ * rest when the block returns to its pool, unless it has been handed out again before. Of pointers outside the pools some are recognised; the others are the system allocator's to
  * judge. (C17 7.22.3.3, POSIX 2024) */
 PM_API void pm_free(void *block) PM_NOEXCEPT;
 
@@ -78,7 +79,8 @@ PM_API void pm_free_aligned_sized(void *block, size_t alignment, size_t size) PM
 /* The size of `block` in bytes, at least what was asked for, all of it the caller's; 0 for NULL. (malloc_usable_size(3)) */
 PM_API size_t pm_usable_size(const void *block) PM_NOEXCEPT;
 
-/* What pm_usable_size would say of a block of pm_malloc(size), without allocating one; `size` itself above 512. */
+/* The least that pm_usable_size would say of a block of pm_malloc(size), without allocating one: the size of its class;
+ * `size` itself above 512. A block can have more, a cache line for instance in a thread that has made few requests. */
 PM_API size_t pm_good_size(size_t size) PM_NOEXCEPT;
 
 /* 1 when `block` is an address inside the pools' region, 0 when the system allocator or nobody serves it. */

@@ -27,15 +27,30 @@ fail(int error)
 
 /* ---- The system allocator's share ---- */
 
+/* More than a thread's magazines hold of the system allocator's blocks. */
+#define WAITING_MAX ((size_t)8 << 20)
+
+/* Whether everything that the pools could give up might be enough for `size` bytes. */
+static bool
+can_give_way(size_t size)
+{
+    struct pm_region_counts counts;
+    pm_region_counts(&counts);
+    size_t most = pm_os_address_space_limit() == SIZE_MAX ? counts.committed_bytes : counts.reserved_bytes;
+    return size <= most + WAITING_MAX;
+}
+
 /* The system allocator has failed: what it lacks may be memory or address space that the pools have and do not need.
- * True when some was given up. */
+ * True when some was given up. A request that nothing could meet costs the thread nothing. */
 static PM_SLOW bool
 give_way(size_t size)
 {
     bool gave = false;
     struct pm_heap *heap = pm_heap_current;
+    if (!can_give_way(size))
+        return false;
     if (heap != &pm_heap_none && heap != &pm_heap_late) {
-        gave = pm_magazine_shrink_all(heap);
+        gave = pm_magazine_flush_all(heap);
         pm_heap_drop_runs(heap);
     }
     return pm_region_decommit(size) || pm_region_shrink(size) || gave;
@@ -49,14 +64,14 @@ give_way(size_t size)
         answer;                                               \
     })
 
-/* Counts a request that goes to the system allocator, for a thread with a heap; the first one of a thread gets it
- * one. */
+/* Counts a request that goes to the system allocator, for a thread with a heap. It is one of the requests after which
+ * a thread gets one. */
 static void
 count_system(size_t size)
 {
     struct pm_heap *heap = pm_heap_current;
     if (PM_UNLIKELY(heap == &pm_heap_none))
-        heap = pm_process_heap();
+        heap = pm_process_heap_for_block();
     if (PM_UNLIKELY(heap == NULL || heap == &pm_heap_late))
         return; /* nowhere to count without a race */
     pm_purge_tick(heap);
@@ -165,6 +180,8 @@ pm_free_slow(void *block)
     unsigned class = *pm_region_page(block);
     if (PM_UNLIKELY(class == 0))
         pm_pool_report_fault("free", block, PM_FAULT_POOL_FREE, PM_FOUND_AT_ONCE);
+    if (PM_UNLIKELY(pm_heap_current->magazines[class].last == block))
+        pm_pool_report_fault("free", block, PM_FAULT_FREE, PM_FOUND_AT_ONCE);
     struct pm_heap *heap = pm_process_heap_for_block();
     if (PM_LIKELY(heap != NULL)) {
         pm_purge_tick(heap);
@@ -192,40 +209,67 @@ check_not_waiting(const struct pm_magazine *magazine, const void *block)
             pm_pool_report_fault("free", block, PM_FAULT_FREE, PM_FOUND_AT_ONCE);
 }
 
-void
-pm_free_system(void *block)
+/* Ends the program if the pointer is certainly no block of the system allocator. */
+static void
+check_outside(const void *block)
 {
-    if (block == NULL)
-        return;
+    if (PM_UNLIKELY(pm_region_contains(block)))
+        pm_pool_report_fault("free", block, pm_pool_check(block), PM_FOUND_AT_ONCE); /* not a multiple of 8 */
     /* Other allocators than those whose sizes go in steps of 16 may align small blocks to 8. */
     size_t alignment = pm_system.keeps_sizes ? PM_SYSTEM_STEP : PM_GRANULE;
     if (PM_UNLIKELY(((uintptr_t)block & (alignment - 1)) != 0))
         pm_pool_report_fault("free", block, PM_FAULT_MISALIGNED, PM_FOUND_AT_ONCE);
     if (PM_UNLIKELY(pm_os_on_stack(block)))
         pm_pool_report_fault("free", block, PM_FAULT_STACK, PM_FOUND_AT_ONCE);
-    if (PM_UNLIKELY(pm_heap_current == &pm_heap_none))
-        pm_process_start(); /* a block from before the library was opened; the start finds out whose */
+}
 
-    size_t size = pm_system_usable_size(block);
+/* The magazine where a block of the system allocator can wait, 0 when there is none. Asking for its size reads what
+ * the allocator keeps beside the block. */
+static unsigned
+waiting_place(void *block)
+{
+    if (!pm_system.keeps_sizes || pm_options.check)
+        return 0;
     /* From one step above 512 bytes to one below the step behind the last. */
-    bool may_wait = size - (PM_SMALL_MAX + PM_SYSTEM_STEP) < PM_CACHED_MAX - PM_SMALL_MAX && pm_system.keeps_sizes;
-    unsigned number = may_wait ? pm_magazine_of_system(size, false) : PM_MAGAZINE_COUNT;
-    if (number >= PM_MAGAZINE_COUNT) {
-        pm_system_free(block);
-        return;
-    }
-    struct pm_heap *heap = pm_heap_current;
-    struct pm_magazine *magazine = &heap->magazines[number];
+    size_t size = pm_system_usable_size(block);
+    if (size - (PM_SMALL_MAX + PM_SYSTEM_STEP) >= PM_CACHED_MAX - PM_SMALL_MAX)
+        return 0;
+    unsigned number = pm_magazine_of_system(size, false);
+    return number < PM_MAGAZINE_COUNT ? number : 0;
+}
+
+/* False when the thread has no heap. */
+static bool
+let_wait(void *block, unsigned number)
+{
+    struct pm_magazine *magazine = &pm_heap_current->magazines[number];
     if (PM_UNLIKELY(*(uintptr_t *)block == waiting_mark(block)))
         check_not_waiting(magazine, block);
     *(uintptr_t *)block = waiting_mark(block);
     if (PM_LIKELY(pm_magazine_push(magazine, block)))
-        return;
-    heap = pm_process_heap();
+        return true;
+    struct pm_heap *heap = pm_process_heap_for_block();
     if (heap != NULL)
         pm_magazine_flush(heap, number, block);
-    else
-        pm_system_free(block);
+    return heap != NULL;
+}
+
+void
+pm_free_outside(void *block)
+{
+    /* What this thread freed last by the system allocator. Freed again at once, it may lie where there is no memory any
+     * more, so it is not asked for its size: the system allocator judges it, and has a message for it. */
+    static PM_THREAD_LOCAL void *freed_last;
+    if (block == NULL)
+        return;
+    check_outside(block);
+    if (PM_UNLIKELY(pm_heap_current == &pm_heap_none))
+        pm_process_start(); /* a block from before the library was opened; the start finds out whose */
+    unsigned number = block != freed_last ? waiting_place(block) : 0;
+    if (PM_LIKELY(number != 0) && let_wait(block, number))
+        return;
+    freed_last = block != freed_last ? block : NULL;
+    pm_system_free(block);
 }
 
 /* ---- The interface ---- */
@@ -326,9 +370,9 @@ pm_posix_memalign(void **block, size_t alignment, size_t size)
         return EINVAL;
     int saved = errno;
     void *aligned = pm_memalign(alignment, size);
-    errno = saved;
     if (aligned == NULL)
         return ENOMEM;
+    errno = saved;
     *block = aligned;
     return 0;
 }
@@ -421,7 +465,7 @@ pm_realloc(void *block, size_t size)
         void *waiting = old_size != 0 ? take_waiting(&size) : NULL;
         if (waiting != NULL) {
             memcpy(waiting, block, wanted < old_size ? wanted : old_size);
-            pm_free_system(block);
+            pm_free_outside(block);
             return waiting;
         }
         count_system(size);

@@ -22,16 +22,20 @@ pm_fast_malloc(size_t size)
     return PM_LIKELY(block != NULL) ? block : pm_malloc_slow(size);
 }
 
+/* The low bits of the offset, which no block has, are rotated to the top: so one comparison recognises an address
+ * outside the region and one that is not a multiple of 8. A block freed twice in a row is still the magazine's last. */
 PM_INLINE void
 pm_fast_free(void *block)
 {
     uintptr_t offset = (uintptr_t)block - pm_region.base;
-    if (PM_UNLIKELY(offset >= pm_region.size)) {
-        pm_free_system(block);
+    uintptr_t granule = offset >> PM_GRANULE_SHIFT | offset << (64 - PM_GRANULE_SHIFT);
+    if (PM_UNLIKELY(granule >= pm_region.granules)) {
+        pm_free_outside(block);
         return;
     }
-    size_t class = ((const uint8_t *)pm_region.base)[offset >> PM_POOL_SHIFT];
-    if (PM_UNLIKELY(!pm_magazine_push(&pm_heap_current->magazines[class], block)))
+    size_t class = ((const uint8_t *)pm_region.base)[granule >> (PM_POOL_SHIFT - PM_GRANULE_SHIFT)];
+    struct pm_magazine *magazine = &pm_heap_current->magazines[class];
+    if (PM_UNLIKELY(magazine->last == block || !pm_magazine_push(magazine, block)))
         pm_free_slow(block);
 }
 

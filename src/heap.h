@@ -72,7 +72,6 @@ struct pm_heap {
     /* The thread's own from here on. */
     _Alignas(PM_CACHE_LINE) uint64_t system_allocations, system_bytes; /* requests passed on */
     uint64_t flushed_at;     /* when all magazines were flushed last (purge.h) */
-    bool shrunk;
     /* The magazine for malloc, by the request's size in granules. Compact mode is other numbers in here. */
     uint8_t magazine_of[PM_GRANULE_COUNT];
     /* The entries of the magazines, dealt out as magazines grow: these, and those at the end. */

@@ -46,7 +46,7 @@ next_capacity(const struct pm_heap *heap, unsigned number, bool turned)
         return pm_magazine_first(number);
     if (has < full)
         return has != 0 ? earned_capacity(heap, number) : full;
-    return turned && has < full << PM_MAGAZINE_DOUBLINGS && !heap->shrunk ? 2 * has : has;
+    return turned && has < full << PM_MAGAZINE_DOUBLINGS ? 2 * has : has;
 }
 
 /* NULL when all are dealt out. They are NULL themselves. */
@@ -223,23 +223,6 @@ pm_magazine_flush_all(struct pm_heap *heap)
         magazine->batch = 0;
         magazine->turned = false;
     }
-    return flushed;
-}
-
-bool
-pm_magazine_shrink_all(struct pm_heap *heap)
-{
-    bool flushed = pm_magazine_flush_all(heap);
-    pm_lock_acquire(&heap->lock);
-    heap->shrunk = true;
-    for (unsigned number = 1; number < heap->magazines_end; number++) {
-        struct pm_magazine *magazine = &heap->magazines[number];
-        if (magazine->capacity > pm_magazine_capacity(number)) {
-            magazine->capacity = (uint16_t)pm_magazine_capacity(number);
-            magazine->limit = magazine->top + magazine->capacity; /* it is empty */
-        }
-    }
-    pm_lock_release(&heap->lock);
     return flushed;
 }
 

@@ -223,9 +223,6 @@ void pm_magazine_missed(struct pm_heap *heap, unsigned number);
 /* Empties all magazines of a heap; false when they were empty. */
 bool pm_magazine_flush_all(struct pm_heap *heap);
 
-/* As that; and those that have doubled go back to their full capacity for good. */
-bool pm_magazine_shrink_all(struct pm_heap *heap);
-
 /* In a forked child, before a thread takes over a heap: the thread it lost may have been in the middle of a pop or a
  * push, where `last` is not top[-1]. */
 void pm_magazine_mend_all(struct pm_heap *heap);

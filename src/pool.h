@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * A pool: one page of blocks of one size class, described by 64 bytes in its arena's first page. Its free blocks are
- * bits; nothing is ever written into the blocks, so that neither an overflow nor a use after free can reach the
- * allocator's state, and a wrong pointer is recognised by its bit. Nothing here locks: the caller holds the lock of the
+ * bits; nothing is ever written into the blocks, so that neither an overflow within the arena nor a use after free can
+ * reach the allocator's state, and a wrong pointer is recognised by its bit. (What is written past the last block of
+ * an arena does reach it: the descriptors of the next one.) Nothing here locks: the caller holds the lock of the
  * heap that owns the pool. Layer 2: uses arena.h and region.h.
  */
 #ifndef PM_POOL_H

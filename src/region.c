@@ -36,6 +36,13 @@ static struct pm_region_counts counts;
 
 const struct pm_region_books pm_region_books = {free_arenas, dirty_arenas, &committed_chunks, &first_arena, &counts};
 
+static void
+set_size(size_t size)
+{
+    pm_region.size = size;
+    pm_region.granules = size >> PM_GRANULE_SHIFT;
+}
+
 static size_t
 size_to_try_first(void)
 {
@@ -73,7 +80,7 @@ pm_region_init(size_t size)
         pm_os_allow_reading(base, size >> PM_POOL_SHIFT);
         counts.reserved_bytes = size;
         pm_region.base = (uintptr_t)base;
-        pm_region.size = size;
+        set_size(size);
         return;
     }
 }
@@ -406,7 +413,7 @@ pm_region_shrink(size_t wanted)
         size_t given = pm_round_up(wanted > unused / 2 ? wanted : unused / 2, PM_REGION_ALIGNMENT);
         given = given < unused ? given : unused;
         /* No block lies there, so it does not matter when the other threads' frees see the new size. */
-        pm_region.size -= given;
+        set_size(pm_region.size - given);
         counts.reserved_bytes -= given;
         pm_os_unmap((void *)(pm_region.base + pm_region.size), given);
     }

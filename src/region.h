@@ -12,7 +12,7 @@
  * their memory. A huge page holds eight arenas, a byte of the chunk's word. When part of its memory is given back it is
  * broken up; when all of its arenas are free the rest goes as well, and it can be a huge page again.
  *
- * Layer 2: uses os.h, lock.h, geometry.h. Everything but the two fields of pm_region and the bytes of the page map is
+ * Layer 2: uses os.h, lock.h, geometry.h. Everything but the fields of pm_region and the bytes of the page map is
  * guarded by the region's lock. A byte of the page map is written by whoever holds the lock of the arena's heap.
  */
 #ifndef PM_REGION_H
@@ -25,8 +25,9 @@
 #include "lock.h"
 
 struct pm_region {
-    uintptr_t base; /* also where the page map begins */
-    size_t size;    /* 0 until the region is reserved, and when it cannot be: no address lies in it */
+    uintptr_t base;  /* also where the page map begins */
+    size_t granules; /* size / PM_GRANULE, for free (fast.h) */
+    size_t size;     /* 0 until the region is reserved, and when it cannot be: no address lies in it */
 };
 
 struct pm_region_counts {
@@ -44,7 +45,8 @@ struct pm_region_books {
 };
 
 extern const struct pm_region_books pm_region_books;
-extern struct pm_region pm_region;
+/* Hidden from the start, so that free reads it without asking the global offset table where it is. */
+extern struct pm_region pm_region __attribute__((visibility("hidden")));
 extern struct pm_lock pm_region_lock;
 
 /* "Is this pointer ours?": one subtraction, one compare. */

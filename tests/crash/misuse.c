@@ -56,6 +56,32 @@ double_free(void)
     free_the_others();
 }
 
+/* Another block is freed in between, so that the first free is not the last one. */
+static void
+double_free_later(void)
+{
+    take_many(SIZE);
+    say(many[0], many[0]);
+    mem.free(many[0]);
+    mem.free(many[1]);
+    mem.free(many[0]);
+    for (int i = 2; i < MANY; i++)
+        mem.free(many[i]);
+}
+
+/* What a program does that frees twice and goes on: both blocks would be the same one. */
+static void
+double_free_and_two_requests(void)
+{
+    void *volatile block = mem.malloc(40);
+    say(block, block);
+    mem.free(block);
+    mem.free(block);
+    void *first = mem.malloc(40), *second = mem.malloc(40);
+    if (first == second)
+        _exit(4);
+}
+
 static void *
 free_first(void *unused)
 {
@@ -113,6 +139,14 @@ inside_last_byte(void)
     say(many[0] + 511, many[0]);
     mem.free(many[0] + 511);
     free_the_others();
+}
+
+static void
+inside_by_one_byte(void)
+{
+    take_many(SIZE);
+    say(many[0] + 1, many[0]);
+    mem.free(many[0] + 1);
 }
 
 /* 48 does not divide 4096: the last 16 bytes of a pool belong to no block. */
@@ -269,6 +303,28 @@ double_free_1000(void)
     free_twice(1000);
 }
 
+/* Its block lies at the end of libc's heap, where there is nothing behind it once it is free. */
+static void
+free_large_twice(size_t size)
+{
+    void *volatile block = mem.malloc(size);
+    say(block, NULL);
+    mem.free(block);
+    mem.free(block);
+}
+
+static void
+double_free_4096(void)
+{
+    free_large_twice(4096);
+}
+
+static void
+double_free_30000(void)
+{
+    free_large_twice(30000);
+}
+
 /* The first free is some frees ago: the block is not the last one in the magazine. */
 static void
 double_free_800_later(void)
@@ -316,11 +372,14 @@ static const struct {
     void (*commit)(void);
 } cases[] = {
     {"double_free", double_free},
+    {"double_free_later", double_free_later},
+    {"double_free_and_two_requests", double_free_and_two_requests},
     {"double_free_in_two_threads", double_free_in_two_threads},
     {"double_free_sized", double_free_sized},
     {"double_free_by_realloc", double_free_by_realloc},
     {"inside", inside},
     {"inside_last_byte", inside_last_byte},
+    {"inside_by_one_byte", inside_by_one_byte},
     {"behind_the_last_block", behind_the_last_block},
     {"free_in_free_pool", free_in_free_pool},
     {"realloc_in_free_pool", realloc_in_free_pool},
@@ -336,6 +395,8 @@ static const struct {
     {"misaligned_large", misaligned_large},
     {"double_free_600", double_free_600},
     {"double_free_1000", double_free_1000},
+    {"double_free_4096", double_free_4096},
+    {"double_free_30000", double_free_30000},
     {"double_free_800_later", double_free_800_later},
     {"double_free_with_handler", double_free_with_handler},
     {"innocent", innocent},

@@ -310,25 +310,6 @@ Test(heap, flush_all_empties_large_magazines, .init = make_heap)
     REQUIRE(counts.arenas == 0, "%zu arenas", counts.arenas);
 }
 
-/* They are small again, for good, and still work. */
-Test(heap, magazines_shrink, .init = make_heap)
-{
-    for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
-        fill_large(class);
-    REQUIRE(pm_magazine_shrink_all(heap) && !pm_magazine_shrink_all(heap), "not at once");
-    for (unsigned class = 1; class <= PM_CLASS_LAST; class++) {
-        const struct pm_magazine *magazine = &heap->magazines[class];
-        unsigned full = pm_magazine_capacity(class);
-        REQUIRE(magazine->capacity == full && pm_magazine_count(magazine) == 0, "class %u: %u of %u", class,
-                pm_magazine_count(magazine), magazine->capacity);
-        swing(class, 3 * full << PM_MAGAZINE_DOUBLINGS, 4);
-        REQUIRE(magazine->capacity == full, "class %u: %u after it was made small", class, magazine->capacity);
-    }
-    require_lists(heap);
-    pm_magazine_missed(heap, PM_MAGAZINE_COUNT - 1);
-    REQUIRE(heap->magazines[PM_MAGAZINE_COUNT - 1].capacity <= pm_magazine_capacity(PM_MAGAZINE_COUNT - 1), "grown");
-}
-
 /* ---- The checking mode ---- */
 
 static void
