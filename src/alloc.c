@@ -213,12 +213,9 @@ check_not_waiting(const struct pm_magazine *magazine, const void *block)
 static void
 check_outside(const void *block)
 {
-    if (PM_UNLIKELY(pm_region_contains(block)))
-        pm_pool_report_fault("free", block, pm_pool_check(block), PM_FOUND_AT_ONCE); /* not a multiple of 8 */
-    /* Other allocators than those whose sizes go in steps of 16 may align small blocks to 8. */
-    size_t alignment = pm_system.keeps_sizes ? PM_SYSTEM_STEP : PM_GRANULE;
-    if (PM_UNLIKELY(((uintptr_t)block & (alignment - 1)) != 0))
-        pm_pool_report_fault("free", block, PM_FAULT_MISALIGNED, PM_FOUND_AT_ONCE);
+    if (PM_UNLIKELY(((uintptr_t)block & pm_system.unused_bits) != 0))
+        pm_pool_report_fault("free", block, pm_region_contains(block) ? pm_pool_check(block) : PM_FAULT_MISALIGNED,
+                             PM_FOUND_AT_ONCE);
     if (PM_UNLIKELY(pm_os_on_stack(block)))
         pm_pool_report_fault("free", block, PM_FAULT_STACK, PM_FOUND_AT_ONCE);
 }
@@ -228,7 +225,7 @@ check_outside(const void *block)
 static unsigned
 waiting_place(void *block)
 {
-    if (!pm_system.keeps_sizes || pm_options.check)
+    if (!pm_system.keeps_sizes)
         return 0;
     /* From one step above 512 bytes to one below the step behind the last. */
     size_t size = pm_system_usable_size(block);

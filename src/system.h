@@ -34,7 +34,10 @@ struct pm_system {
     void *(*realloc)(void *block, size_t size);
     void *(*aligned_alloc)(size_t alignment, size_t size); /* a power of two */
     size_t (*usable_size)(void *block);
-    bool keeps_sizes; /* a block that was asked for in a magazine's size is recognised by its usable size (start) */
+    /* Found out at the start (pm_system_probe): whether a block that was asked for in a magazine's size is recognised by
+     * its usable size and may wait there, and which bits are 0 in the address of each block. */
+    bool keeps_sizes;
+    uintptr_t unused_bits;
     /* May be NULL. */
     int (*trim)(size_t pad);
     int (*option)(int parameter, int value);

@@ -10,6 +10,7 @@
 #include "geometry.h"
 #include "lock.h"
 #include "magazine.h"
+#include "options.h"
 #include "os.h"
 #include "system.h"
 
@@ -238,6 +239,8 @@ pm_system_usable_size(void *block)
 void
 pm_system_probe(void)
 {
+    /* Allocators whose sizes do not go in steps of 16 may align small blocks to 8. */
+    pm_system.unused_bits = PM_GRANULE - 1;
     pm_system.free(pm_system.malloc(LESSON_BYTES));
     /* An allocator with few size classes gives more than was asked for: its blocks would wait where no request
      * looks. */
@@ -248,7 +251,9 @@ pm_system_probe(void)
         if (size <= PM_SMALL_MAX || pm_magazine_of_system(size, false) != number)
             return;
     }
-    pm_system.keeps_sizes = true;
+    /* With every free checked nothing waits, and no block is asked for its size: it may be the wrong one. */
+    pm_system.keeps_sizes = !pm_options.check;
+    pm_system.unused_bits = PM_SYSTEM_STEP - 1;
 }
 
 int

@@ -90,13 +90,19 @@ Test(process_alone, a_parked_heap_is_taken_over_at_once)
     REQUIRE(heap_count() == 2 && pm_process_parked_count() == 1, "%zu heaps", heap_count());
 }
 
-/* Requests that pass on to the system allocator are counted in a heap. */
+/* Requests that pass on to the system allocator are requests like others, and are counted once there is a heap. */
 static void *
 allocate_large(void *unused)
 {
-    void *block = pm_malloc(100000);
-    REQUIRE(pm_heap_current->system_allocations == 1, "not counted");
-    pm_free(block);
+    for (int i = 0; i < ALONE_MAX; i++)
+        pm_free(pm_malloc(100000));
+    for (int i = 0; i < ALONE_MAX; i++)
+        pm_free(pm_malloc(100000));
+    REQUIRE(pm_heap_current != &pm_heap_none, "no heap after %d requests", 2 * ALONE_MAX);
+    uint64_t counted = pm_heap_current->system_allocations;
+    REQUIRE(counted >= ALONE_MAX, "%d counted", (int)counted);
+    pm_free(pm_malloc(100000));
+    REQUIRE(pm_heap_current->system_allocations == counted + 1, "not counted");
     return unused;
 }
 
