@@ -13,7 +13,7 @@
 enum kind {
     CHOICE, /* one of two numbers, `low` or `high` */
     BYTES,  /* a number of bytes from `low` to `high`, with K, M, G or T behind it if wanted; or 0 */
-    NAME,  /* one of `names`, stored as its number from 0 on */
+    NAME,   /* one of `names`, stored as its number from 0 on */
     PATH,
     SIGNAL, /* its name or its number, stored as the number; or 0 */
 };
@@ -167,9 +167,14 @@ read_variable(const char *variable)
 void
 pm_options_read(char *const *environment)
 {
-    for (size_t i = 0; i < OPTION_COUNT; i++)
-        if (table[i].kind != PATH)
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        if (table[i].kind == PATH)
+            *(char *)table[i].value = '\0';
+        else
             *(size_t *)table[i].value = table[i].fallback;
+    }
+    if (pm_os_is_privileged())
+        return;
     for (; environment != NULL && *environment != NULL; environment++)
         if (strncmp(*environment, PREFIX, strlen(PREFIX)) == 0)
             read_variable(*environment);

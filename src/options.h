@@ -2,7 +2,8 @@
  *
  * The environment: one table of options, from which the variables are read, checked and explained. Read once, when the
  * library starts. A mistake is one line on stderr and the default: a preloaded library does not stop a program over a
- * typing error. Layer 1: uses os.h, text.h and geometry.h.
+ * typing error. A program that runs with more rights than its caller (setuid, setgid, file capabilities) has no options:
+ * its environment is the caller's. Layer 1: uses os.h, text.h and geometry.h.
  */
 #ifndef PM_OPTIONS_H
 #define PM_OPTIONS_H
@@ -28,8 +29,8 @@ struct pm_options {
 
 extern struct pm_options pm_options;
 
-/* Reads the environment. Names nothing that the process was not given: `environment` is a NULL-terminated array of
- * NAME=value, or NULL. */
+/* Sets every option, from the environment or to its default; in a privileged process to its default. `environment` is a
+ * NULL-terminated array of NAME=value, or NULL. */
 void pm_options_read(char *const *environment);
 
 /* Writes the table with its defaults and the values in force. */

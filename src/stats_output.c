@@ -151,6 +151,6 @@ start(void)
     have_stderr = pm_os_identify(2, &kept_file);
     if (have_stderr && pm_options.stats_file[0] == '\0')
         kept = pm_os_keep(2);
-    if (pm_options.stats_signal != 0 && !pm_os_is_privileged())
+    if (pm_options.stats_signal != 0)
         pm_os_on_signal((int)pm_options.stats_signal, dump_on_signal);
 }

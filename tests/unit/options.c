@@ -5,6 +5,7 @@
  */
 #include "options.h"
 
+#include "os.h"
 #include "purge.h"
 #include "support/check.h"
 #include "unit.h"
@@ -15,6 +16,16 @@
 #include <string.h>
 
 static char written[CAPTURE_SIZE];
+
+/* What pm_os_is_privileged says here; tests/stats/privileged.py asks a real setuid program. */
+static bool privileged;
+
+bool __wrap_pm_os_is_privileged(void);
+bool
+__wrap_pm_os_is_privileged(void)
+{
+    return privileged;
+}
 
 static void
 read_environment(void *environment)
@@ -38,7 +49,9 @@ require_defaults(const char *variable)
     REQUIRE(pm_options.region == 0, "%s: region %zu", variable, pm_options.region);
     REQUIRE(pm_options.purge == PM_PURGE_BALANCED, "%s: purge %zu", variable, pm_options.purge);
     REQUIRE(pm_options.huge_pages == 1, "%s: huge pages %zu", variable, pm_options.huge_pages);
+    REQUIRE(pm_options.purge_thread == 0, "%s: purge thread %zu", variable, pm_options.purge_thread);
     REQUIRE(pm_options.stats == 0, "%s: stats %zu", variable, pm_options.stats);
+    REQUIRE(pm_options.stats_signal == 0, "%s: signal %zu", variable, pm_options.stats_signal);
     REQUIRE(pm_options.stats_file[0] == '\0', "%s: file %s", variable, pm_options.stats_file);
 }
 
@@ -58,7 +71,7 @@ require_refused(const char *variable, const char *text)
 
 Test(options, without_variables_the_defaults_hold)
 {
-    pm_options = (struct pm_options){.alignment = 8, .check = 1, .region = 1, .stats = 1};
+    pm_options = (struct pm_options){.alignment = 8, .check = 1, .region = 1, .stats = 1, .stats_file = "x"};
     capture_stderr(read_environment, NULL, written);
     require_written("no environment", "");
     require_defaults("no environment");
@@ -189,7 +202,6 @@ Test(options, paths_up_to_their_length)
     require_written("the longest path", "");
     REQUIRE(strcmp(pm_options.stats_file, variable + start) == 0, "another path: %s", pm_options.stats_file);
 
-    pm_options.stats_file[0] = '\0';
     variable[start + PM_OPTION_PATH_MAX - 1] = 'p';
     require_refused(variable, "poolmalloc: POOLMALLOC_STATS_FILE has a value it cannot take; "
                               "POOLMALLOC_HELP=1 lists what there is\n");
@@ -231,6 +243,23 @@ Test(options, several_variables_one_line_for_each_mistake)
                                "poolmalloc: POOLMALLOC_NONE is not an option; POOLMALLOC_HELP=1 lists what there is\n");
     REQUIRE(pm_options.stats == 1 && pm_options.alignment == 8, "%zu, %zu", pm_options.stats, pm_options.alignment);
     REQUIRE(pm_options.region == (size_t)32 << 20, "region %zu", pm_options.region);
+}
+
+/* The caller of a setuid program gives it its environment: no variable counts, and no mistake is spoken of. */
+Test(options, privileged_programs_have_none)
+{
+    char *environment[] = {"POOLMALLOC_ALIGNMENT=8", "POOLMALLOC_CHECK=1", "POOLMALLOC_REGION=32M",
+                           "POOLMALLOC_PURGE=never", "POOLMALLOC_PURGE_THREAD=1", "POOLMALLOC_HUGE_PAGES=0",
+                           "POOLMALLOC_STATS=json", "POOLMALLOC_STATS_FILE=/tmp/out", "POOLMALLOC_STATS_SIGNAL=USR2",
+                           "POOLMALLOC_HELP=1", "POOLMALLOC_NONE=1", "POOLMALLOC_CHECK=7", NULL};
+    privileged = true;
+    capture_stderr(read_environment, environment, written);
+    require_written("privileged", "");
+    require_defaults("privileged");
+    privileged = false;
+    capture_stderr(read_environment, environment, written);
+    REQUIRE(pm_options.alignment == 8 && pm_options.stats_signal == SIGUSR2 && written[0] != '\0',
+            "the same environment says nothing to any program");
 }
 
 Test(options, signals_have_names_and_numbers)
