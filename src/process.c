@@ -186,8 +186,6 @@ start(void)
 {
     int saved = errno;
     pm_options_read(environ);
-    if (pm_os_is_privileged())
-        pm_options.stats_file[0] = '\0';
     pm_region_init(pm_options.region);
     /* From here on this thread's requests are served, also those of the calls below. */
     if (pm_region.size != 0) {
