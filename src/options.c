@@ -16,6 +16,7 @@ enum kind {
     NAME,   /* one of `names`, stored as its number from 0 on */
     PATH,
     SIGNAL, /* its name or its number, stored as the number; or 0 */
+    FOREIGN, /* ours, but read by another library: no mistake, and nothing to explain here */
 };
 
 struct option {
@@ -54,6 +55,8 @@ static const struct option table[] = {
     {"STATS_SIGNAL", SIGNAL, 0, 0, 0, &pm_options.stats_signal,
      "print them on this signal, e.g. USR2, one that the program does not use", NULL},
     {"HELP", CHOICE, 0, 1, 0, &help, "1: print this table on stderr when the program starts", NULL},
+    /* `poolmalloc advise` sets it for its recorder, which may stand in front of this library. */
+    {"ADVISE_DIRECTORY", FOREIGN, 0, 0, 0, NULL, NULL, NULL},
 };
 
 #define OPTION_COUNT (sizeof table / sizeof table[0])
@@ -138,10 +141,12 @@ set(const struct option *option, const char *string)
         if (number == 0 && strcmp(string, "0") != 0)
             return false;
         break;
-    default:
+    case PATH:
         if (strlen(string) >= PM_OPTION_PATH_MAX)
             return false;
         strcpy(option->value, string);
+        return true;
+    default:
         return true;
     }
     *(size_t *)option->value = number;
@@ -170,7 +175,7 @@ pm_options_read(char *const *environment)
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         if (table[i].kind == PATH)
             *(char *)table[i].value = '\0';
-        else
+        else if (table[i].kind != FOREIGN)
             *(size_t *)table[i].value = table[i].fallback;
     }
     if (pm_os_is_privileged())
@@ -190,6 +195,8 @@ pm_options_print(int fd)
     pm_text_string(&text, "poolmalloc reads these environment variables (value in force, then the default):\n");
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         const struct option *option = &table[i];
+        if (option->kind == FOREIGN)
+            continue;
         pm_text_string(&text, "  " PREFIX);
         pm_text_label(&text, option->name, 14);
         if (option->kind == PATH) {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The statistics of real processes, preloaded, as a user asks for them: PM_LIBRARY, PM_WORKLOAD and PM_SCHEMA say where."""
+"""The statistics of real processes, preloaded, as a user asks for them: PM_LIBRARY, PM_WORKLOAD and PM_SCHEMA say where,
+PM_COMMAND where the command is, if it is built."""
 
 import json
 import os
@@ -145,6 +146,24 @@ class Descriptors(Case):
             os.close(writing)
             process.communicate(timeout=60)
             self.assertEqual(process.returncode, 0)
+
+
+class UnderAdvise(Case):
+    @unittest.skipUnless(os.environ.get("PM_COMMAND"), "the command is not built")
+    def test_the_library_says_nothing(self):
+        """A program that has the library anyway, recorded by `poolmalloc advise`, whose own variable it sees."""
+        script = f"""
+            echo "$POOLMALLOC_ADVISE_DIRECTORY" >"{self.path('variable')}"
+            LD_PRELOAD="{LIBRARY}:$LD_PRELOAD" exec "{WORKLOAD}" fill 2>"{self.path('errors')}"
+        """
+        process = start("advise", "--runs", "0", "--", "/bin/sh", "-c", script, preload=None,
+                        program=os.environ["PM_COMMAND"])
+        _, errors = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 0, errors)
+        with open(self.path("variable"), encoding="ascii") as variable:
+            self.assertNotEqual(variable.read(), "\n")
+        with open(self.path("errors"), encoding="ascii") as written:
+            self.assertEqual(written.read(), "")
 
 
 class OnSignal(Case):

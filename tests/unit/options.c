@@ -262,6 +262,15 @@ Test(options, privileged_programs_have_none)
             "the same environment says nothing to any program");
 }
 
+/* Not this library's, but of the same family: `poolmalloc advise` sets it for its recorder. */
+Test(options, the_recorder_s_variable_is_passed_over)
+{
+    require_refused("POOLMALLOC_ADVISE_DIRECTORY=/tmp/poolmalloc-advise.1", "");
+    require_refused("POOLMALLOC_ADVISE_DIRECTORY=", "");
+    require_refused("POOLMALLOC_ADVISE=1",
+                    "poolmalloc: POOLMALLOC_ADVISE is not an option; POOLMALLOC_HELP=1 lists what there is\n");
+}
+
 Test(options, signals_have_names_and_numbers)
 {
     static const struct {
