@@ -14,15 +14,16 @@ need() {
     done
     [ ${#missing[@]} -eq 0 ] && return 0
     echo "installing: ${missing[*]}"
-    local as_root=()
+    local as_root=() log
+    log=$(mktemp) || return 1
     [ "$(id -u)" -eq 0 ] || as_root=(sudo)
     if ! { "${as_root[@]}" apt-get update -qq &&
         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-            "${missing[@]}"; } >/tmp/poolmalloc-packages.$$ 2>&1; then
-        cat /tmp/poolmalloc-packages.$$ >&2
-        rm -f /tmp/poolmalloc-packages.$$
+            "${missing[@]}"; } >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
         echo "$(basename "$0"): these packages could not be installed: ${missing[*]}" >&2
         return 1
     fi
-    rm -f /tmp/poolmalloc-packages.$$
+    rm -f "$log"
 }
