@@ -111,11 +111,7 @@ class AtExit(Case):
 
     def test_from_atexit_with_stdio_closed(self):
         with open(self.path("out"), "w+b") as out:
-            os.dup2(out.fileno(), 3)
-            try:
-                self.run_workload("atexit", pass_fds=(3,))
-            finally:
-                os.close(3)
+            self.run_workload("atexit", str(out.fileno()), pass_fds=(out.fileno(),))
             out.seek(0)
             self.require_json(out.read().decode(), 1)
 

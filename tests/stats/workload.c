@@ -166,13 +166,15 @@ reuse_descriptors(const char *path, int from)
     raise(SIGUSR2);
 }
 
+static int open_descriptor;
+
 static void
 print_at_exit(void)
 {
     void (*print)(int) = (void (*)(int))dlsym(RTLD_DEFAULT, "pm_stats_print_json");
     fclose(stdout);
     print(1); /* closed */
-    print(3);
+    print(open_descriptor);
 }
 
 /* What glibc's calls say, before and after a megabyte of small blocks. */
@@ -215,7 +217,7 @@ main(int count, char **arguments)
     else if (strcmp(way, "reuse") == 0)
         reuse_descriptors(argument, 0);
     else if (strcmp(way, "atexit") == 0)
-        fill(), atexit(print_at_exit);
+        fill(), open_descriptor = atoi(argument), atexit(print_at_exit);
     else if (strcmp(way, "glibc") == 0)
         glibc_calls();
     else
