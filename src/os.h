@@ -86,8 +86,11 @@ bool pm_os_is_privileged(void);
 /* Writes all of it, or as much as the descriptor takes. */
 void pm_os_write(int fd, const char *bytes, size_t length);
 
-/* A new or emptied file for writing, -1 when it cannot be had; pm_os_close closes it. */
-int pm_os_create(const char *path);
+/* A file for writing: a new one that nobody but its owner can read, or one that is emptied, but keeps its permissions.
+ * An existing one must be a regular file of the process's user with no other name, a pipe of that user that somebody
+ * reads, or a character device; a symbolic link is not followed. -1 when it cannot be had, and `problem` is why, NULL
+ * when it is the kernel that refuses. pm_os_close closes it. */
+int pm_os_create(const char *path, const char **problem);
 void pm_os_close(int fd);
 
 /* A file for reading, -1 when it cannot be had. Reads from where the last read ended, or at `offset`: how many bytes,

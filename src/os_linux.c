@@ -274,11 +274,48 @@ pm_os_write(int fd, const char *bytes, size_t length)
     errno = saved;
 }
 
+/* What is wrong with an existing file, NULL when nothing is. In a directory that others can write to, they may have made
+ * a file of that name, to read what is written or to have another file overwritten. */
+static const char *
+unfit(const struct stat *file)
+{
+    if (S_ISCHR(file->st_mode))
+        return NULL;
+    if (!S_ISREG(file->st_mode) && !S_ISFIFO(file->st_mode))
+        return "it is no file, pipe or character device";
+    if (file->st_uid != geteuid())
+        return "it belongs to another user";
+    return file->st_nlink > 1 ? "it has more than one name" : NULL;
+}
+
+/* Does not wait for a reader of a pipe. */
+static int
+open_existing(const char *path, const char **problem)
+{
+    struct stat found;
+    int fd = open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) {
+        *problem = errno == ELOOP ? "it is a symbolic link" : errno == ENXIO ? "nobody reads it" : NULL;
+        return -1;
+    }
+    bool known = fstat(fd, &found) == 0;
+    *problem = known ? unfit(&found) : NULL;
+    if (known && *problem == NULL && (!S_ISREG(found.st_mode) || ftruncate(fd, 0) == 0)) {
+        fcntl(fd, F_SETFL, 0); /* what is written waits for room in a pipe */
+        return fd;
+    }
+    close(fd);
+    return -1;
+}
+
 int
-pm_os_create(const char *path)
+pm_os_create(const char *path, const char **problem)
 {
     int saved = errno;
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0644);
+    *problem = NULL;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0600);
+    if (fd < 0 && errno == EEXIST)
+        fd = open_existing(path, problem);
     errno = saved;
     return fd;
 }

@@ -5,7 +5,9 @@ PM_COMMAND where the command is, if it is built."""
 import json
 import os
 import re
+import select
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -15,18 +17,33 @@ import unittest.mock
 import dump
 
 LIBRARY, WORKLOAD = os.environ["PM_LIBRARY"], os.environ["PM_WORKLOAD"]
+GENEROUS = 60  # seconds that a wait may take before it counts as hanging
 with open(os.environ["PM_SCHEMA"], encoding="ascii") as file:
     SCHEMA = json.load(file)
 
 
 def start(*arguments, preload=LIBRARY, program=WORKLOAD, **settings):
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-    streams.update({name: settings.pop(name) for name in list(settings) if name in ("stdout", "stderr", "pass_fds")})
+    streams.update({name: settings.pop(name) for name in list(settings) if name in ("stdout", "stderr", "pass_fds", "umask")})
     environment = {name: value for name, value in os.environ.items() if not name.startswith("POOLMALLOC_")}
     environment.update({"POOLMALLOC_" + name: value for name, value in settings.items()})
     if preload:
         environment["LD_PRELOAD"] = preload
     return subprocess.Popen([program, *arguments], env=environment, text=True, **streams)
+
+
+def read_to_end(fd):
+    """What comes until nobody has the other end open any more; of a terminal too, which calls that an error."""
+    text = b""
+    while select.select([fd], [], [], GENEROUS)[0]:
+        try:
+            piece = os.read(fd, 65536)
+        except OSError:
+            piece = b""
+        if not piece:
+            return text.decode().replace("\r\n", "\n")
+        text += piece
+    raise AssertionError(f"somebody keeps it open; so far there was {text!r}")
 
 
 class Case(unittest.TestCase):
@@ -96,10 +113,6 @@ class AtExit(Case):
         with open(self.path(f"a.{pid}.{pid}"), encoding="ascii") as written:
             self.require_json(written.read(), 1, pid)
 
-    def test_a_file_that_cannot_be_written(self):
-        _, _, errors = self.run_workload("fill", STATS="1", STATS_FILE="/none/such")
-        self.assertEqual(errors, "poolmalloc: cannot write statistics to /none/such\n")
-
     def test_forked_children(self):
         pid, _, _ = self.run_workload("fork", STATS="json", STATS_FILE=self.path("name"))
         names = sorted(os.listdir(self.directory.name))
@@ -114,6 +127,92 @@ class AtExit(Case):
             self.run_workload("atexit", str(out.fileno()), pass_fds=(out.fileno(),))
             out.seek(0)
             self.require_json(out.read().decode(), 1)
+
+
+class Files(Case):
+    """What becomes of the file that is named, if there is one already."""
+
+    def write(self, name, mode=0o600):
+        with open(self.path(name), "w", encoding="ascii") as file:
+            file.write("what was there")
+        os.chmod(self.path(name), mode)
+        return self.path(name)
+
+    def content(self, name):
+        with open(self.path(name), encoding="ascii") as file:
+            return file.read()
+
+    def mode(self, name):
+        return stat.S_IMODE(os.stat(self.path(name)).st_mode)
+
+    def require_refused(self, path, why):
+        _, _, errors = self.run_workload("fill", STATS="1", STATS_FILE=path)
+        self.assertEqual(errors, f"poolmalloc: cannot write statistics to {path}{why}\n")
+
+    def test_a_new_one_is_the_owners_alone(self):
+        self.run_workload("fill", STATS="json", STATS_FILE=self.path("new"), umask=0)
+        self.assertEqual(self.mode("new"), 0o600)
+        self.require_json(self.content("new"), 1)
+
+    def test_an_existing_one_is_emptied_and_keeps_its_mode(self):
+        path = self.write("old", 0o640)
+        for _ in range(2):
+            self.assertEqual(self.run_workload("fill", STATS="json", STATS_FILE=path)[2], "")
+            self.require_json(self.content("old"), 1)
+        self.assertEqual(self.mode("old"), 0o640)
+
+    def test_links_are_not_followed(self):
+        target = self.write("target")
+        os.symlink(target, self.path("link"))
+        os.symlink(self.path("none"), self.path("dangling"))
+        os.link(self.write("first"), self.path("second"))
+        self.require_refused(self.path("link"), ": it is a symbolic link")
+        self.require_refused(self.path("dangling"), ": it is a symbolic link")
+        self.require_refused(self.path("second"), ": it has more than one name")
+        self.assertFalse(os.path.exists(self.path("none")))
+        for name in ("target", "first"):
+            self.assertEqual(self.content(name), "what was there")
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can make files for others")
+    def test_other_users_files_are_left_alone(self):
+        path = self.write("others", 0o666)
+        os.chown(path, 65534, 65534)
+        self.require_refused(path, ": it belongs to another user")
+        self.assertEqual(self.content("others"), "what was there")
+
+    def test_what_cannot_be_written(self):
+        self.require_refused("/none/such", "")
+        self.require_refused(self.directory.name, "")
+        os.mkfifo(self.path("pipe"))
+        self.require_refused(self.path("pipe"), ": nobody reads it")
+        self.require_refused("/dev/fd/99", ": it was not open when the program started")
+        self.require_refused("/dev/fd/2x", "")
+
+    def test_a_pipe_that_somebody_reads(self):
+        os.mkfifo(self.path("pipe"))
+        reading = os.open(self.path("pipe"), os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reading)
+        process = start("fill", STATS="json", STATS_FILE=self.path("pipe"))
+        os.set_blocking(reading, True)
+        text = read_to_end(reading)
+        self.assertEqual(process.communicate(timeout=GENEROUS), ("", ""))
+        self.require_json(text, 1, process.pid)
+
+    def test_devices(self):
+        self.assertEqual(self.run_workload("fill", STATS="1", STATS_FILE="/dev/null")[1:], ("", ""))
+
+    def test_descriptors_by_name(self):
+        """Also of a program that closes them; what was written there before stays."""
+        for name in ("/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"):
+            pid, _, errors = self.run_workload("fill", STATS="json", STATS_FILE=name)
+            self.require_json(errors, 1, pid)
+        with open(self.write("log"), "a", encoding="ascii") as log:
+            process = start("/", program="/bin/ls", STATS="text", STATS_FILE="/dev/stdout", stdout=log)
+            self.assertEqual(process.communicate(timeout=GENEROUS)[1], "")
+        listed = self.content("log")
+        self.assertTrue(listed.startswith("what was there") and "\nusr\n" in listed, listed)
+        report = listed[listed.index("poolmalloc "):]
+        self.assertIn(f"statistics of process {process.pid}\n", report)
 
 
 class Descriptors(Case):

@@ -145,6 +145,7 @@ Test(os, mappings_grow_with_their_contents)
 Test(os, failing_calls_keep_errno)
 {
     char *page = pm_os_map(4096);
+    const char *problem;
     errno = MARK;
     REQUIRE(pm_os_reserve(impossible, 4096) == NULL, "reserved 2^60 bytes");
     REQUIRE(pm_os_map(impossible) == NULL, "mapped 2^60 bytes");
@@ -155,7 +156,7 @@ Test(os, failing_calls_keep_errno)
     pm_os_use_huge_pages((void *)4096, 4096, true);
     pm_os_use_huge_pages((void *)4096, 4096, false);
     pm_os_unmap((void *)4096, 0);
-    REQUIRE(pm_os_create("/none/such") == -1, "created a file in no directory");
+    REQUIRE(pm_os_create("/none/such", &problem) == -1, "created a file in no directory");
     pm_os_close(-1);
     pm_os_write(-1, "x", 1);
     atomic_uint word = 0;
@@ -247,9 +248,11 @@ Test(os, write_goes_on_until_all_is_written)
 Test(os, create_empties_the_file)
 {
     char path[64];
+    const char *problem = "";
     snprintf(path, sizeof path, "/tmp/unit_os.%ld", pm_os_pid());
     for (int round = 0; round < 2; round++) {
-        int fd = pm_os_create(path);
+        int fd = pm_os_create(path, &problem);
+        REQUIRE(problem == NULL, "a file with a problem: %s", problem);
         REQUIRE(fd >= 0 && lseek(fd, 0, SEEK_END) == 0, "round %d", round);
         REQUIRE(fcntl(fd, F_GETFD) & FD_CLOEXEC, "the file is handed on to other programs");
         pm_os_write(fd, "text", 4);
