@@ -116,6 +116,7 @@ void pm_os_unguard_pipe(struct pm_os_pipe_guard guard);
 /* Which open file is behind a descriptor. */
 struct pm_os_file {
     uint64_t device, inode, special;
+    uint64_t regular; /* 1: nobody waits for its end, as one may of a pipe */
 };
 /* False when the descriptor is closed. */
 bool pm_os_identify(int fd, struct pm_os_file *file);

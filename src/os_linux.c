@@ -390,7 +390,7 @@ pm_os_identify(int fd, struct pm_os_file *file)
     bool open = fstat(fd, &found) == 0;
     errno = saved;
     if (open)
-        *file = (struct pm_os_file){found.st_dev, found.st_ino, found.st_rdev};
+        *file = (struct pm_os_file){found.st_dev, found.st_ino, found.st_rdev, S_ISREG(found.st_mode)};
     return open;
 }
 

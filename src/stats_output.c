@@ -5,7 +5,11 @@
  *
  * stderr at exit is often closed (coreutils), or its number belongs to another file by then. So the descriptor is kept
  * under another number from the start on, and nothing is written unless it is still the same open file.
+ *
+ * A copy keeps a pipe open, and somebody may wait for its end. A program in the foreground ends when that somebody
+ * expects it; a child that it leaves behind does not: forked children keep nothing but a regular file.
  */
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -194,6 +198,14 @@ dump_on_signal(void)
     }
 }
 
+static void
+drop_in_child(void)
+{
+    if (!output.file.regular && is_file_of(&output, output.kept))
+        pm_os_close(output.kept);
+    output.kept = output.file.regular ? output.kept : -1;
+}
+
 __attribute__((constructor)) static void
 start(void)
 {
@@ -204,8 +216,10 @@ start(void)
     note(&errors, 2);
     if (wanted_descriptor() >= 0)
         note(&output, wanted_descriptor());
-    if (output.open)
+    if (output.open) {
         output.kept = pm_os_keep(output.number);
+        pthread_atfork(NULL, NULL, drop_in_child);
+    }
     if (pm_options.stats_signal != 0)
         pm_os_on_signal((int)pm_options.stats_signal, dump_on_signal);
 }

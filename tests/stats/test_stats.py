@@ -7,6 +7,7 @@ import os
 import re
 import select
 import signal
+import socket
 import stat
 import subprocess
 import tempfile
@@ -213,6 +214,53 @@ class Files(Case):
         self.assertTrue(listed.startswith("what was there") and "\nusr\n" in listed, listed)
         report = listed[listed.index("poolmalloc "):]
         self.assertIn(f"statistics of process {process.pid}\n", report)
+
+
+class Daemons(Case):
+    """A program that leaves a child behind, which closes what it has of the terminal."""
+
+    def setUp(self):
+        super().setUp()
+        os.mkfifo(self.path("life"))
+
+    def leave(self, stderr):
+        return start("daemon", self.path("life"), stdout=subprocess.DEVNULL, stderr=stderr, STATS="json")
+
+    def end_of_daemon(self):
+        """It lives until here, or there would be nobody to read."""
+        os.close(os.open(self.path("life"), os.O_WRONLY))
+
+    def test_nobody_waits_for_the_child(self):
+        """As in $(POOLMALLOC_STATS=1 daemon 2>&1), and of whatever else the end can be waited for."""
+        master, terminal = os.openpty()
+        here, there = socket.socketpair()
+        for reading, writing in (os.pipe(), (master, terminal), (here.detach(), there.detach())):
+            self.addCleanup(os.close, reading)
+            process = self.leave(writing)
+            os.close(writing)
+            self.require_json(read_to_end(reading), 1, process.pid)
+            self.assertEqual(process.wait(timeout=GENEROUS), 0)
+            self.end_of_daemon()
+
+    def test_a_file_gets_the_childs_statistics(self):
+        reading, writing = os.pipe()
+        with open(self.path("log"), "a", encoding="ascii") as log:
+            process = start("daemon", self.path("life"), stdout=subprocess.DEVNULL, stderr=log, pass_fds=(writing,),
+                            STATS="json")
+        os.close(writing)
+        self.assertEqual(process.wait(timeout=GENEROUS), 0)
+        self.end_of_daemon()
+        self.assertEqual(read_to_end(reading), "")  # the child is gone
+        os.close(reading)
+        with open(self.path("log"), encoding="ascii") as written:
+            first, second = self.require_json(written.read(), 2)
+        self.assertEqual(first["pid"], process.pid)
+        self.assertNotEqual(second["pid"], process.pid)
+
+    def test_children_that_keep_stderr_print_there(self):
+        pid, _, errors = self.run_workload("fork_threads", STATS="json", STATS_SIGNAL="USR2")
+        pids = [found["pid"] for found in self.require_json(errors, 41)]  # on a signal and at exit, and the parent's
+        self.assertEqual((len(set(pids)), pids[-1]), (21, pid))
 
 
 class Descriptors(Case):

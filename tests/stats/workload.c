@@ -128,6 +128,24 @@ fork_children(void)
         continue;
 }
 
+/* Leaves a child behind as daemons do it. That lives until nobody has the pipe `path` open for writing any more. */
+static void
+leave_daemon(const char *path)
+{
+    char bytes[16];
+    if (fork() != 0)
+        return;
+    setsid();
+    if (fork() != 0)
+        _exit(0);
+    for (int fd = 0; fd < 3; fd++)
+        close(fd);
+    int end = open(path, O_RDONLY);
+    while (read(end, bytes, sizeof bytes) > 0)
+        continue;
+    exit(0);
+}
+
 /* A forked child of a process whose threads allocate prints as well. */
 static void
 fork_threads(void)
@@ -212,6 +230,8 @@ main(int count, char **arguments)
         late(argument);
     else if (strcmp(way, "fork") == 0)
         fork_children();
+    else if (strcmp(way, "daemon") == 0)
+        leave_daemon(argument);
     else if (strcmp(way, "fork_threads") == 0)
         fork_threads();
     else if (strcmp(way, "reuse") == 0)
