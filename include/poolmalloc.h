@@ -98,6 +98,7 @@ PM_API int pm_trim(size_t pad) PM_NOEXCEPT;
 
 #define PM_CLASS_COUNT 64 /* size classes: 8, 16, ..., 512 bytes */
 
+/* This one stays as it is. */
 struct pm_class_stats {
     size_t block_size;       /* bytes */
     size_t pools;            /* pools assigned to the class now */
@@ -135,12 +136,25 @@ struct pm_stats {
     size_t system_magazine_blocks; /* blocks of the system allocator waiting in magazines */
     size_t system_magazine_bytes;
     struct pm_class_stats classes[PM_CLASS_COUNT];
+    /* New fields come here. */
 };
 
-/* Fills `stats`, without taking a lock: while other threads allocate each row is true to itself (in use + in magazines +
- * free = capacity), and the rows are a moment apart. Costs a system call for each arena. When there is no memory to gather
- * it, all is 0. */
-PM_API void pm_stats_get(struct pm_stats *stats) PM_NOEXCEPT;
+/* Fills the first `size` bytes of `stats` and returns the size of the structure that the library knows. Later versions
+ * add fields at its end and change nothing in front of them, so a program and a library of different versions agree on
+ * the fields that both have: an older program gets those it knows, and nothing behind them is written; a newer one gets
+ * 0 in those that the library does not know, which lie behind the size returned.
+ *
+ * No lock is taken: while other threads allocate each row is true to itself (in use + in magazines + free = capacity),
+ * and the rows are a moment apart. Costs a system call for each arena. When there is no memory to gather it, all is 0
+ * but block_size. */
+PM_API size_t pm_stats_get_sized(struct pm_stats *stats, size_t size) PM_NOEXCEPT;
+
+/* The same for the structure that the program was compiled with. */
+static inline size_t
+pm_stats_get(struct pm_stats *stats) PM_NOEXCEPT
+{
+    return pm_stats_get_sized(stats, sizeof *stats);
+}
 
 /* Writes all that is known to the file descriptor `fd`: size classes, arenas, heaps, totals, and an account of the
  * resident memory; as text of at most 100 columns, and as JSON (docs/statistics.schema.json). Nothing is allocated but a

@@ -79,8 +79,8 @@ copy_view(struct pm_stats *stats, const struct pm_view *view)
         copy_class(&stats->classes[class - 1], &snapshot->classes[class]);
 }
 
-PM_EXPORT void
-pm_stats_get(struct pm_stats *stats)
+static void
+gather(struct pm_stats *stats)
 {
     memset(stats, 0, sizeof *stats);
     for (unsigned class = 1; class <= PM_CLASS_LAST; class++)
@@ -91,6 +91,18 @@ pm_stats_get(struct pm_stats *stats)
         copy_view(stats, view);
         pm_view_destroy(view);
     }
+}
+
+/* The caller's structure may be shorter or longer than this library's. */
+PM_EXPORT size_t
+pm_stats_get_sized(struct pm_stats *stats, size_t size)
+{
+    struct pm_stats all;
+    gather(&all);
+    if (size > sizeof all)
+        memset((char *)stats + sizeof all, 0, size - sizeof all);
+    memcpy(stats, &all, size < sizeof all ? size : sizeof all);
+    return sizeof all;
 }
 
 void

@@ -102,6 +102,50 @@ Test(statistics, count_requests_to_the_system)
     mem.free(large);
 }
 
+enum { UNTOUCHED = 0xa5, LATER = 100 };
+
+/* A program that was compiled when the structure ended earlier: what it has is filled, what lies behind is its own. */
+Test(statistics, an_older_program_gets_what_it_knows)
+{
+    static const size_t sizes[] = {
+        0, offsetof(struct pm_stats, arenas_peak), offsetof(struct pm_stats, system_bytes) + 3,
+        offsetof(struct pm_stats, classes), offsetof(struct pm_stats, classes[PM_CLASS_COUNT - 1].flushes)};
+    struct pm_stats all, some;
+    take(48);
+    size_t known = pm_stats_get(&all);
+    REQUIRE(known == sizeof all && all.arenas > 0, "%zu bytes, %zu arenas", known, all.arenas);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        const unsigned char *bytes = (const unsigned char *)&some;
+        memset(&some, UNTOUCHED, sizeof some);
+        known = pm_stats_get_sized(&some, sizes[i]);
+        REQUIRE(known == sizeof all, "%zu bytes are known", known);
+        REQUIRE(memcmp(&some, &all, sizes[i]) == 0, "another result in %zu bytes", sizes[i]);
+        for (size_t at = sizes[i]; at < sizeof some; at++)
+            REQUIRE(bytes[at] == UNTOUCHED, "byte %zu was written, of %zu", at, sizes[i]);
+    }
+    give_all();
+}
+
+/* A program compiled for a structure that has more fields than this library knows. */
+Test(statistics, a_newer_program_gets_zeros)
+{
+    static struct {
+        struct pm_stats known;
+        unsigned char later[LATER + 1];
+    } newer;
+    struct pm_stats all;
+    take(48);
+    pm_stats_get(&all);
+    memset(&newer, UNTOUCHED, sizeof newer);
+    size_t known = pm_stats_get_sized(&newer.known, sizeof newer.known + LATER);
+    REQUIRE(known == sizeof all, "%zu bytes are known", known);
+    REQUIRE(memcmp(&newer.known, &all, sizeof all) == 0, "another result");
+    for (size_t at = 0; at < LATER; at++)
+        REQUIRE(newer.later[at] == 0, "byte %zu behind the structure is %u", at, newer.later[at]);
+    REQUIRE(newer.later[LATER] == UNTOUCHED, "more was written than was asked for");
+    give_all();
+}
+
 Test(statistics, are_written_to_a_descriptor_without_allocating)
 {
     struct pm_stats before;
