@@ -74,6 +74,7 @@ use_both(unsigned seed)
 
 enum phase { CLOSED, OPEN, CLOSED_AGAIN };
 static atomic_int phase;
+static atomic_int begun; /* threads that have allocated */
 
 static void
 wait_for(enum phase wanted)
@@ -88,6 +89,7 @@ live_through(void *argument)
 {
     unsigned number = (unsigned)(size_t)argument;
     void *before = malloc(100 + number);
+    atomic_fetch_add(&begun, 1);
     wait_for(OPEN);
     use_both(number * 1000);
     late.free(before);
@@ -135,7 +137,8 @@ main(int count, char **arguments)
     pthread_t threads[THREADS];
     for (size_t i = 0; i < THREADS; i++)
         REQUIRE(pthread_create(&threads[i], NULL, live_through, (void *)i) == 0, "no thread");
-    usleep(10000);
+    while (atomic_load(&begun) < THREADS)
+        usleep(1000);
     open_library(arguments[1], scope);
     atomic_store(&phase, OPEN);
     use_both(7);

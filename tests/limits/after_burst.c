@@ -2,7 +2,7 @@
  *
  * `after_burst stretches|all <threads>`: many small blocks are allocated; nine in ten of them are freed, in stretches
  * of 200 neighbours, or all of them, each thread's by the next one; then the threads do light work. Nobody asks for
- * memory to be given back. What the process holds then must be close to the pages with blocks in use.
+ * memory to be given back. What the process holds must come close to the pages with blocks in use.
  */
 #include "support/check.h"
 #include "support/measure.h"
@@ -17,14 +17,14 @@
 
 /* All blocks; the light work is RING blocks of each thread, STEP of which are replaced in each of TICKS ms. */
 enum { BLOCKS = 300000, STRETCH = 200, KEEP_ONE_IN = 10, THREADS_MAX = 8, RING = 256, STEP = 16, TICKS = 400 };
-enum { PAGE = 4096 };
+enum { PAGE = 4096, ROUNDS_MAX = 150 }; /* of light work: a minute */
 
 static void *blocks[BLOCKS];
 static uint8_t sizes[BLOCKS];
 static void *rings[THREADS_MAX][RING];
 static uintptr_t pages[2 * BLOCKS + 2 * THREADS_MAX * RING];
 static size_t threads;
-static int free_all;
+static int free_all, enough;
 static pthread_barrier_t phase;
 
 static void
@@ -82,9 +82,11 @@ work(void *number)
     pthread_barrier_wait(&phase); /* the first thread measures meanwhile, here and at the end */
     free_most((thread + 1) % threads);
     pthread_barrier_wait(&phase);
-    light_work(thread);
-    pthread_barrier_wait(&phase);
-    pthread_barrier_wait(&phase);
+    while (!enough) {
+        light_work(thread);
+        pthread_barrier_wait(&phase);
+        pthread_barrier_wait(&phase); /* `enough` is decided meanwhile */
+    }
     return NULL;
 }
 
@@ -145,14 +147,16 @@ main(int count, char **arguments)
     pthread_barrier_wait(&phase);
     free_most(1 % threads);
     pthread_barrier_wait(&phase);
-    light_work(0);
-    pthread_barrier_wait(&phase);
-    size_t held = resident_bytes() - before, floor = page_floor();
-    printf("%zu KiB with all blocks, %zu KiB afterwards, page floor %zu KiB\n", full >> 10, held >> 10, floor >> 10);
     REQUIRE(full > (size_t)BLOCKS * 100, "%zu bytes are not so many blocks", full);
-    REQUIRE(TEST_SANITIZED || held <= floor + floor / 10 * 3 + ((size_t)4 << 20), "%zu KiB for a page floor of %zu KiB",
-            held >> 10, floor >> 10);
-    pthread_barrier_wait(&phase);
+    for (int round = 1; !enough; round++) {
+        light_work(0);
+        pthread_barrier_wait(&phase);
+        size_t held = resident_bytes() - before, floor = page_floor();
+        printf("%zu KiB with all blocks, %zu KiB afterwards, page floor %zu KiB\n", full >> 10, held >> 10, floor >> 10);
+        enough = TEST_SANITIZED || held <= floor + floor / 10 * 3 + ((size_t)4 << 20);
+        REQUIRE(enough || round < ROUNDS_MAX, "%zu KiB for a page floor of %zu KiB", held >> 10, floor >> 10);
+        pthread_barrier_wait(&phase);
+    }
     for (size_t i = 1; i < threads; i++)
         pthread_join(others[i], NULL);
     return 0;

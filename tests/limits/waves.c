@@ -10,13 +10,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+enum { GENEROUS_SECONDS = 60 };
 
 struct block {
     struct block *next;
@@ -40,18 +41,20 @@ one_wave(size_t size, size_t total)
     }
 }
 
-/* Half a second in which the program does little: free memory goes back to the kernel meanwhile, by itself. */
+/* The program does little until at most `most` bytes are resident: free memory goes back to the kernel meanwhile, by
+ * itself. */
 static void
-pause_a_little(void)
+wait_until_below(size_t most)
 {
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; resident_bytes() > most; i++) {
+        REQUIRE(i < GENEROUS_SECONDS * 100, "%zu KiB stay resident", resident_bytes() >> 10);
         one_wave(64, 1 << 16);
         usleep(10000);
     }
 }
 
-/* What one size had serves the next at once while both are sizes of the pools, after a moment when the second one is
- * not. What the system allocator holds is its own business, so it comes last. */
+/* What one size had serves the next at once while both are sizes of the pools; before the first one that is not, the
+ * memory goes back. What the system allocator holds is its own business, so it comes last. */
 static void
 waves(size_t total, size_t limit)
 {
@@ -59,7 +62,7 @@ waves(size_t total, size_t limit)
     size_t before = resident_bytes();
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         if (sizes[i] == 1000)
-            pause_a_little();
+            wait_until_below(before + (limit - total) / 2);
         one_wave(sizes[i], total);
         size_t more = resident_bytes() - before;
         REQUIRE(more < limit, "%zu KiB resident after %zu KiB in blocks of %zu bytes", more >> 10, total >> 10,
@@ -108,11 +111,11 @@ waves_in_group(size_t total, size_t limit)
     if (child == 0) {
         if (!write_number(directory, "cgroup.procs", (size_t)getpid()))
             _exit(77);
-        waves(total, SIZE_MAX);
+        waves(total, limit);
         _exit(0);
     }
     REQUIRE(waitpid(child, &status, 0) == child, "waitpid");
-    for (int i = 0; i < 100 && rmdir(directory) != 0; i++)
+    for (int i = 0; i < GENEROUS_SECONDS * 100 && rmdir(directory) != 0; i++)
         usleep(10000);
     REQUIRE(WIFEXITED(status), "killed by signal %d at %zu MiB", WTERMSIG(status), limit >> 20);
     return WEXITSTATUS(status);

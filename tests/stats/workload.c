@@ -22,6 +22,7 @@ enum { BLOCKS = 20000, THREADS = 4 };
 
 static atomic_bool stop;
 static atomic_int heard;
+static atomic_ulong rounds[THREADS]; /* of the threads that churn */
 
 /* Every class, half of the blocks freed again, a few large ones. */
 static void
@@ -39,11 +40,12 @@ fill(void)
 }
 
 static void *
-churn(void *seed)
+churn(void *number)
 {
-    unsigned state = (unsigned)(uintptr_t)seed + 1;
+    unsigned state = (unsigned)(uintptr_t)number + 1;
     void *blocks[512] = {0};
     while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+        atomic_fetch_add_explicit(&rounds[(uintptr_t)number], 1, memory_order_relaxed);
         state = state * 1664525 + 1013904223;
         unsigned at = state >> 8 & 511;
         free(blocks[at]);
@@ -54,20 +56,53 @@ churn(void *seed)
     return NULL;
 }
 
-/* Signals to whichever thread comes first, while all of them allocate. */
+static void
+hear(int number)
+{
+    (void)number;
+    atomic_fetch_add(&heard, 1);
+}
+
+/* Lets the threads have the processors, and looks again. */
+static void
+wait_a_moment(void)
+{
+    usleep(200);
+}
+
+/* Waits until each of the threads has gone round so often again. */
+static void
+await_rounds(unsigned long more)
+{
+    unsigned long wanted[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        wanted[i] = atomic_load(&rounds[i]) + more;
+    for (int i = 0; i < THREADS; i++)
+        while (atomic_load(&rounds[i]) < wanted[i])
+            wait_a_moment();
+}
+
+/* A signal to each thread at once, while all of them allocate, again and again. The signal of the program's own that
+ * follows it is delivered later, and not while the first one's handler runs: when all have heard that, those have
+ * ended. */
 static void
 storm(int count)
 {
+    struct sigaction action = {.sa_handler = hear};
     pthread_t threads[THREADS];
+    sigaction(SIGRTMIN, &action, NULL);
     for (uintptr_t i = 0; i < THREADS; i++)
         pthread_create(&threads[i], NULL, churn, (void *)i);
-    for (int i = 0; i < count; i++) {
-        if (i % 4 == 3)
-            usleep(4000);
-        if (pthread_kill(threads[i % THREADS], SIGUSR2) != 0)
-            exit(3);
+    await_rounds(1000); /* each has a heap by then */
+    for (int sent = 0; sent < count; sent += THREADS) {
+        for (int i = 0; i < THREADS; i++)
+            if (pthread_kill(threads[i], SIGUSR2) != 0)
+                exit(3);
+        for (int i = 0; i < THREADS; i++)
+            pthread_kill(threads[i], SIGRTMIN);
+        while (atomic_load(&heard) < sent + THREADS)
+            wait_a_moment();
     }
-    usleep(20000);
     atomic_store(&stop, 1);
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
@@ -84,13 +119,6 @@ raise_quietly(void)
         if (errno != value)
             exit(4);
     }
-}
-
-static void
-hear(int number)
-{
-    (void)number;
-    atomic_fetch_add(&heard, 1);
 }
 
 /* The program's handler comes after the library's and takes its place. */
@@ -154,7 +182,7 @@ fork_threads(void)
     for (uintptr_t i = 0; i < THREADS; i++)
         pthread_create(&threads[i], NULL, churn, (void *)i);
     for (int i = 0; i < 20; i++) {
-        usleep(1000);
+        await_rounds(1000);
         pid_t child = fork();
         if (child == 0) {
             raise(SIGUSR2);

@@ -9,8 +9,12 @@
 #include "support/suite.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,6 +24,7 @@ enum { THREADS = 4, ROUNDS = 50000, SLEEPERS = 8 };
 static struct pm_lock lock, other_lock;
 static long counter; /* guarded by `lock`, so that a second thread inside shows as a lost increment */
 static atomic_int inside, passed;
+static atomic_int begun, ids[SLEEPERS]; /* of the threads that pass through */
 
 static unsigned
 word_of(struct pm_lock *of)
@@ -88,6 +93,7 @@ static void *
 pass_through(void *unused)
 {
     (void)unused;
+    atomic_store(&ids[atomic_fetch_add(&begun, 1)], (int)syscall(SYS_gettid));
     errno = 77;
     pm_lock_acquire(&lock);
     atomic_fetch_add(&passed, 1);
@@ -96,33 +102,37 @@ pass_through(void *unused)
     return NULL;
 }
 
-static double
-seconds_used_by(pthread_t thread)
+/* Whether the kernel says of the thread that it sleeps, and not that it runs or would like to. */
+static bool
+sleeps(pid_t thread)
 {
-    clockid_t clock;
-    struct timespec used = {0};
-    REQUIRE(pthread_getcpuclockid(thread, &clock) == 0 && clock_gettime(clock, &used) == 0, "no clock");
-    return (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
+    int file = open(path, O_RDONLY);
+    REQUIRE(file >= 0, "no %s", path);
+    ssize_t length = read(file, text, sizeof text - 1);
+    close(file);
+    REQUIRE(length > 0, "nothing in %s", path);
+    text[length] = '\0';
+    const char *end = strrchr(text, ')'); /* of the name */
+    REQUIRE(end != NULL, "%s", text);
+    return end[2] == 'S';
 }
 
-/* Waits until some thread has announced that it sleeps. */
+/* Waits until `count` threads that pass through sleep; on the lock, as its word says that somebody does. */
 static void
-await_sleeper(void)
+await_sleepers(int count)
 {
-    while (word_of(&lock) != 2)
-        pause_ms(1);
+    for (int i = 0; i < count; i++)
+        while (atomic_load(&ids[i]) == 0 || !sleeps(atomic_load(&ids[i])) || word_of(&lock) != 2)
+            pause_ms(1);
 }
 
 Test(lock, a_waiting_thread_sleeps_and_is_woken)
 {
     pm_lock_acquire(&lock);
     pthread_t thread = start(pass_through, NULL);
-    await_sleeper();
-    pause_ms(10);
-    double before = seconds_used_by(thread);
-    pause_ms(100);
-    double used = seconds_used_by(thread) - before;
-    REQUIRE(used < 0.02, "it ran for %.3f s while it waited 0.1 s", used);
+    await_sleepers(1);
     REQUIRE(passed == 0, "it did not wait");
     pm_lock_release(&lock);
     pthread_join(thread, NULL);
@@ -135,10 +145,12 @@ Test(lock, every_sleeper_gets_its_turn)
     pthread_t threads[SLEEPERS];
     for (int round = 0; round < 20; round++) {
         pm_lock_acquire(&lock);
+        atomic_store(&begun, 0);
+        for (int i = 0; i < SLEEPERS; i++)
+            atomic_store(&ids[i], 0);
         for (int i = 0; i < SLEEPERS; i++)
             threads[i] = start(pass_through, NULL);
-        await_sleeper();
-        pause_ms(2);
+        await_sleepers(SLEEPERS);
         pm_lock_release(&lock);
         for (int i = 0; i < SLEEPERS; i++)
             pthread_join(threads[i], NULL);
@@ -167,14 +179,13 @@ Test(lock, the_forking_thread_passes_held_locks_and_others_wait)
     pm_lock_fork_begin();
     REQUIRE(pm_lock_forking(), "not forking");
     pthread_t thread = start(during_a_fork, NULL);
-    await_sleeper();
+    await_sleepers(1);
     for (int i = 0; i < 3; i++) {
         pm_lock_acquire(&lock); /* would wait for itself */
         pm_lock_release(&lock);
         REQUIRE(word_of(&lock) == 2, "a handler's release let the lock go: word %u", word_of(&lock));
     }
-    pause_ms(10);
-    REQUIRE(passed == 0, "another thread passed a lock that the fork holds");
+    REQUIRE(passed == 0 && sleeps(atomic_load(&ids[0])), "another thread passed a lock that the fork holds");
     pm_lock_fork_end();
     REQUIRE(!pm_lock_forking(), "forking after it ended");
     pm_lock_release(&lock);

@@ -23,6 +23,7 @@ enum { THREADS = 4, MAILBOXES = 64, WORDS = 700, STEPS = 40000, ROUNDS = 3, LOOK
 
 static _Atomic(uint64_t *) mailboxes[MAILBOXES];
 static atomic_int stop;
+static atomic_uint turns; /* of exchange_until_stopped */
 
 static size_t
 arenas_taken(void)
@@ -117,7 +118,7 @@ exchange_until_stopped(void *number)
 {
     struct random random = {(uint64_t)(uintptr_t)number};
     while (!atomic_load_explicit(&stop, memory_order_relaxed))
-        exchange(&random, 100);
+        exchange(&random, 100), atomic_fetch_add_explicit(&turns, 1, memory_order_relaxed);
     return NULL;
 }
 
@@ -156,12 +157,14 @@ Test(threads, that_are_looked_at)
         REQUIRE(pthread_create(&threads[i], NULL, i % 2 ? start_threads : exchange_until_stopped, (void *)(i + 1)) == 0,
                 "no thread");
     for (int i = 0; i < LOOKS; i++) {
+        unsigned before = atomic_load(&turns);
         look_at_everything(nowhere);
         if (i % 3 == 0)
             pm_trim(0);
         if (i % 5 == 0)
             pm_region_decommit(0);
-        usleep(1000);
+        while (atomic_load(&turns) == before)
+            usleep(1000); /* they have gone on meanwhile */
     }
     atomic_store(&stop, 1);
     for (int i = 0; i < THREADS; i++)

@@ -19,7 +19,7 @@ start_server() {
     local attempt
     start_program redis-server --port 0 --unixsocket redis.sock --save '' --appendonly no --daemonize no \
         --io-threads 2 --io-threads-do-reads yes --lazyfree-lazy-user-del yes --logfile server.log
-    for ((attempt = 0; attempt < 600; attempt++)); do
+    for ((attempt = 0; attempt < 1200; attempt++)); do
         [[ $(redis ping 2>/dev/null) != PONG ]] || return 0
         kill -0 "$program_pid" 2>/dev/null || break
         sleep 0.1
@@ -89,7 +89,7 @@ run() {
     checksum_known_data
 
     redis bgsave
-    for ((line = 0; line < 300; line++)); do
+    for ((line = 0; line < 1200; line++)); do
         saved=$(redis info persistence | tr -d '\r' | grep -E '^rdb_(bgsave_in_progress:1|last_bgsave_status:)')
         [[ $saved == *progress* ]] || break
         sleep 0.1
