@@ -274,6 +274,12 @@ pm_os_write(int fd, const char *bytes, size_t length)
     errno = saved;
 }
 
+static int
+open_file(const char *path, int flags)
+{
+    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, 0600);
+}
+
 /* What is wrong with an existing file, NULL when nothing is. In a directory that others can write to, they may have made
  * a file of that name, to read what is written or to have another file overwritten. */
 static const char *
@@ -293,7 +299,7 @@ static int
 open_existing(const char *path, const char **problem)
 {
     struct stat found;
-    int fd = open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    int fd = open_file(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     if (fd < 0) {
         *problem = errno == ELOOP ? "it is a symbolic link" : errno == ENXIO ? "nobody reads it" : NULL;
         return -1;
@@ -304,7 +310,7 @@ open_existing(const char *path, const char **problem)
         fcntl(fd, F_SETFL, 0); /* what is written waits for room in a pipe */
         return fd;
     }
-    close(fd);
+    pm_os_close(fd);
     return -1;
 }
 
@@ -313,7 +319,7 @@ pm_os_create(const char *path, const char **problem)
 {
     int saved = errno;
     *problem = NULL;
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0600);
+    int fd = open_file(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY);
     if (fd < 0 && errno == EEXIST)
         fd = open_existing(path, problem);
     errno = saved;
@@ -332,7 +338,7 @@ int
 pm_os_open(const char *path)
 {
     int saved = errno;
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd = open_file(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     errno = saved;
     return fd;
 }
