@@ -12,6 +12,13 @@ fetch(const struct pm_reader *reader, const void *address, void *buffer, size_t 
     return reader->read(reader->context, (uintptr_t)address, buffer, size);
 }
 
+/* Inside of something in the memory that is read. It may be damaged: such a pointer is a number here. */
+static const void *
+inside(const void *start, size_t offset)
+{
+    return (const void *)((uintptr_t)start + offset);
+}
+
 static unsigned
 bits_in(uint64_t word)
 {
@@ -92,7 +99,7 @@ pm_snapshot_measure(const struct pm_reader *reader, uintptr_t root_address, size
     const struct pm_heap *heap = first_heap(reader, &root);
     while (heap != NULL && *heaps < HEAPS_MAX) {
         ++*heaps;
-        if (!fetch(reader, &heap->next, &heap, sizeof heap))
+        if (!fetch(reader, inside(heap, offsetof(struct pm_heap, next)), &heap, sizeof heap))
             break;
     }
     return PM_SNAPSHOT_TAKEN;
@@ -317,8 +324,9 @@ add_chunk(const struct pm_reader *reader, struct pm_snapshot *snapshot, const st
     uintptr_t map_page = region->range.base + (uintptr_t)chunk * PM_POOL_SIZE;
     if (start + PM_CHUNK_SIZE <= region->first_arena)
         return; /* all of it is the page map */
-    if (!fetch(reader, region->books.free_arenas + chunk, &free_arenas, sizeof free_arenas) ||
-        !fetch(reader, region->books.dirty_arenas + chunk, &dirty_arenas, sizeof dirty_arenas) ||
+    size_t word = chunk * sizeof free_arenas;
+    if (!fetch(reader, inside(region->books.free_arenas, word), &free_arenas, sizeof free_arenas) ||
+        !fetch(reader, inside(region->books.dirty_arenas, word), &dirty_arenas, sizeof dirty_arenas) ||
         !fetch(reader, (const void *)map_page, snapshot->work.page_map, PM_POOL_SIZE))
         return;
     snapshot->page_map_resident_bytes += bits_in(residents(reader, snapshot, map_page, 1)) * PM_POOL_SIZE;
@@ -348,7 +356,7 @@ close_classes(const struct pm_reader *reader, struct pm_snapshot *snapshot, cons
         if (row->blocks_magazine > taken)
             row->blocks_magazine = taken; /* magazines were read earlier than pools */
         row->blocks_in_use = taken - row->blocks_magazine;
-        if (fetch(reader, root->requests + class, &requests, sizeof requests)) {
+        if (fetch(reader, inside(root->requests, class * sizeof requests), &requests, sizeof requests)) {
             row->requests = requests.count;
             row->requested_bytes = requests.bytes;
         }
@@ -368,8 +376,10 @@ pm_snapshot_take(const struct pm_reader *reader, uintptr_t root_address, struct 
     if (result != PM_SNAPSHOT_TAKEN)
         return result;
     if (!read_region(reader, &root, &region, &snapshot->counts) ||
-        !fetch(reader, &root.options->alignment, &snapshot->alignment, sizeof snapshot->alignment) ||
-        !fetch(reader, &root.options->check, &snapshot->check, sizeof snapshot->check))
+        !fetch(reader, inside(root.options, offsetof(struct pm_options, alignment)), &snapshot->alignment,
+               sizeof snapshot->alignment) ||
+        !fetch(reader, inside(root.options, offsetof(struct pm_options, check)), &snapshot->check,
+               sizeof snapshot->check))
         return PM_SNAPSHOT_UNREADABLE;
     snapshot->region = region.range;
     add_heaps(reader, snapshot, &root);

@@ -110,7 +110,7 @@ pm_stats_totals(struct pm_totals *totals)
 {
     struct pm_stats stats;
     struct pm_system_info system = {0};
-    pm_stats_get(&stats);
+    gather(&stats);
     if (pm_system.info != NULL)
         pm_system.info(&system);
     totals->pool_used_bytes = stats.bytes_in_use;
@@ -220,7 +220,7 @@ pm_stats_print_xml(int options, FILE *stream)
     }
     struct pm_stats stats;
     struct pm_totals totals;
-    pm_stats_get(&stats);
+    gather(&stats);
     pm_stats_totals(&totals);
     /* The outer element and its totals are glibc's, so that its readers find what they look for. */
     fprintf(stream, "<malloc version=\"1\">\n<pools version=\"" PM_VERSION_STRING "\" arenas=\"%zu\">\n", stats.arenas);

@@ -18,7 +18,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { BLOCKS = 30000, MOST_READ = 1 << 16, MOST_WRITTEN = 1 << 20, NONE = -1 };
+enum { BLOCKS = 6000, MOST_READ = 1 << 16, MOST_WRITTEN = 1 << 20, NONE = -1 };
 
 struct row {
     const char *type, *field;
