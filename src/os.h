@@ -57,9 +57,10 @@ size_t pm_os_page_size(void);
 size_t pm_os_address_space_limit(void);
 size_t pm_os_memory_bytes(void);
 
-/* The kernel keeps at least this much below the main thread's stack free of other mappings. */
+/* What lies further below the top of the main thread's stack is not looked at: the kernel keeps this much free for the
+ * stack to grow. */
 #define PM_OS_MAIN_STACK_GAP ((uintptr_t)128 << 20)
-/* glibc puts a thread's static thread-local storage at the top of its stack, and no stack is smaller than 16 KiB. */
+/* The same of another thread's static thread-local storage, which glibc puts at the top of the thread's stack. */
 #define PM_OS_THREAD_STACK_KNOWN ((uintptr_t)8 << 10)
 
 extern uintptr_t pm_os_main_stack; /* its top */
@@ -67,7 +68,8 @@ extern PM_THREAD_LOCAL char pm_os_thread_storage;
 bool pm_os_is_stack(const void *address);
 
 /* Whether `address` certainly lies on a stack: on the main thread's, or near the beginning of the calling thread's
- * own. An address on a stack may go unrecognised; one that is not on a stack never passes for one. */
+ * own. The comparisons here only say what is worth a proof, which costs system calls. An address on a stack may go
+ * unrecognised; one that is not on a stack never passes for one. */
 PM_INLINE bool
 pm_os_on_stack(const void *address)
 {

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -216,8 +217,13 @@ pm_os_memory_bytes(void)
     return failed ? 0 : (size_t)info.totalram * info.mem_unit;
 }
 
+/* ---- Stacks ---- */
+
 uintptr_t pm_os_main_stack;
 PM_THREAD_LOCAL char pm_os_thread_storage;
+
+/* No address below this one is called an address on the main thread's stack any more. It only rises. */
+static _Atomic uintptr_t main_stack_floor;
 
 /* AT_RANDOM is a pointer to bytes above the first frame of the main thread. */
 __attribute__((constructor)) static void
@@ -228,20 +234,129 @@ find_main_stack(void)
     errno = saved;
 }
 
+/* A file read byte by byte. By syscall(2) alone: free is no cancellation point, while open, read and close are. */
+struct byte_reader {
+    int fd;
+    size_t next, count;
+    char bytes[512];
+};
+
+/* -1 at the end and on any error. */
+static int
+read_byte(struct byte_reader *reader)
+{
+    if (reader->next == reader->count) {
+        long got;
+        do {
+            got = syscall(SYS_read, reader->fd, reader->bytes, sizeof reader->bytes);
+        } while (got < 0 && errno == EINTR);
+        if (got <= 0)
+            return -1;
+        reader->next = 0;
+        reader->count = (size_t)got;
+    }
+    return (unsigned char)reader->bytes[reader->next++];
+}
+
+/* A hexadecimal number and the character behind it. */
+static uintptr_t
+read_hexadecimal(struct byte_reader *reader)
+{
+    uintptr_t number = 0;
+    for (;;) {
+        int byte = read_byte(reader);
+        if (byte >= '0' && byte <= '9')
+            number = number << 4 | (uintptr_t)(byte - '0');
+        else if (byte >= 'a' && byte <= 'f')
+            number = number << 4 | (uintptr_t)(byte - 'a' + 10);
+        else
+            return number;
+    }
+}
+
+/* Where the mapping begins that holds the main thread's stack, UINTPTR_MAX when that cannot be found out. The kernel has
+ * to call it the stack as well: an emulator's stack is a mapping like any other, and the mapping of something else right
+ * below it would be shown as one with it, but then not by that name. */
+static uintptr_t
+find_stack_in(struct byte_reader *mappings)
+{
+    static const char name[8] = " [stack]";
+    for (;;) {
+        uintptr_t start = read_hexadecimal(mappings), end = read_hexadecimal(mappings);
+        char last[sizeof name] = {0}; /* of the line */
+        int byte;
+        while ((byte = read_byte(mappings)) >= 0 && byte != '\n') {
+            memmove(last, last + 1, sizeof last - 1);
+            last[sizeof last - 1] = (char)byte;
+        }
+        if (start <= pm_os_main_stack && pm_os_main_stack < end && memcmp(last, name, sizeof name) == 0)
+            return start;
+        if (byte < 0)
+            return UINTPTR_MAX;
+    }
+}
+
+static uintptr_t
+start_of_main_stack(void)
+{
+    struct byte_reader mappings;
+    mappings.fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
+    if (mappings.fd < 0)
+        return UINTPTR_MAX;
+    mappings.next = mappings.count = 0;
+    uintptr_t start = find_stack_in(&mappings);
+    syscall(SYS_close, mappings.fd);
+    return start;
+}
+
+/* What lies in that mapping below the first frame is the stack. What lies close to it may be anybody's all the same:
+ * an emulator maps other things there, and a program may ask for such an address. One look at the mappings answers for
+ * all such addresses: none of them ever is on the stack, unless it becomes so later, and then it goes unrecognised. */
+static bool
+is_main_stack(uintptr_t address)
+{
+    if (pm_os_main_stack - address >= PM_OS_MAIN_STACK_GAP ||
+        address < atomic_load_explicit(&main_stack_floor, memory_order_relaxed))
+        return false;
+    uintptr_t start = start_of_main_stack();
+    if (address >= start)
+        return true;
+    uintptr_t floor = atomic_load_explicit(&main_stack_floor, memory_order_relaxed);
+    while (floor < start && !atomic_compare_exchange_weak_explicit(&main_stack_floor, &floor, start,
+                                                                   memory_order_relaxed, memory_order_relaxed))
+        ;
+    return false;
+}
+
+/* In a thread that pthread_create made, what lies below the thread's descriptor, pthread_self(), is its stack: on x86-64
+ * glibc keeps the descriptor in the topmost 4 KiB of the stack, the static thread-local storage below it, and accepts no
+ * stack of less than 16 KiB, the program's own ones included. Two kinds of threads have their storage elsewhere, where
+ * anything may lie below it. The main thread has the number of its process. A thread that the program made by clone(2),
+ * with storage of its own or with another thread's, lacks the list of robust mutexes, which glibc keeps in the descriptor
+ * and which no clone inherits. Where the kernel does not tell where that list is, as in qemu, nothing is proven. */
+static bool
+is_thread_stack(uintptr_t address)
+{
+#if defined(__GLIBC__) && defined(__x86_64__)
+    enum { LIST_WITHIN = 2048 };
+    uintptr_t descriptor = (uintptr_t)pthread_self(), list = 0;
+    size_t length;
+    return (uintptr_t)&pm_os_thread_storage - address < PM_OS_THREAD_STACK_KNOWN &&
+           descriptor - address < PM_OS_THREAD_STACK_KNOWN && syscall(SYS_gettid) != syscall(SYS_getpid) &&
+           syscall(SYS_get_robust_list, 0, &list, &length) == 0 && list - descriptor < LIST_WITHIN;
+#else
+    (void)address;
+    return false;
+#endif
+}
+
 bool
 pm_os_is_stack(const void *address)
 {
-    if (pm_os_main_stack - (uintptr_t)address < PM_OS_MAIN_STACK_GAP)
-        return true;
-#ifdef __GLIBC__
-    /* The main thread's thread-local storage is not on its stack, and anything may lie below it. */
     int saved = errno;
-    bool main_thread = syscall(SYS_gettid) == getpid();
+    bool found = is_main_stack((uintptr_t)address) || is_thread_stack((uintptr_t)address);
     errno = saved;
-    return !main_thread;
-#else
-    return false;
-#endif
+    return found;
 }
 
 uint64_t

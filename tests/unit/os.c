@@ -14,10 +14,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -195,6 +198,103 @@ Test(os, stacks)
     errno = MARK;
     char *page = pm_os_map(4096);
     REQUIRE(!pm_os_on_stack(page) && !pm_os_on_stack((void *)UINTPTR_MAX) && errno == MARK, "errno %d", errno);
+}
+
+/* No file can be opened meanwhile. */
+static void
+forbid_files(bool forbidden)
+{
+    static struct rlimit before;
+    if (forbidden)
+        getrlimit(RLIMIT_NOFILE, &before);
+    const struct rlimit none = {0, before.rlim_max};
+    REQUIRE(setrlimit(RLIMIT_NOFILE, forbidden ? &none : &before) == 0, "the limit stays");
+}
+
+/* Where the kernel maps nothing unless it is asked to; an emulator does. */
+static char *
+map_close_to_main_stack(void)
+{
+    void *wanted = (void *)((pm_os_main_stack & -pm_os_page_size()) - PM_OS_MAIN_STACK_GAP / 2);
+    void *page = mmap(wanted, pm_os_page_size(), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    REQUIRE(page == wanted, "%p instead of %p", page, wanted);
+    return page;
+}
+
+Test(os, what_lies_close_to_the_main_stack_is_not_on_it)
+{
+    int local = 0;
+    char *page = map_close_to_main_stack();
+    errno = MARK;
+    REQUIRE(!pm_os_on_stack(page + 16), "a mapping below the stack is on the stack");
+    REQUIRE(pm_os_on_stack(&local), "the stack is no stack any more");
+    /* Once is enough: the next such address costs no look at the mappings, which would fail and be remembered. */
+    forbid_files(true);
+    for (size_t i = 0; i < 4096; i += 16)
+        REQUIRE(!pm_os_on_stack(page + i), "a mapping below the stack is on the stack");
+    forbid_files(false);
+    REQUIRE(pm_os_on_stack(&local) && errno == MARK, "the stack is no stack any more, or errno %d", errno);
+}
+
+Test(os, without_a_proof_nothing_is_on_the_main_stack)
+{
+    int local = 0;
+    char *page = map_close_to_main_stack();
+    errno = MARK;
+    forbid_files(true);
+    REQUIRE(!pm_os_on_stack(&local) && !pm_os_on_stack(page) && errno == MARK, "a verdict, or errno %d", errno);
+    forbid_files(false);
+}
+
+/* The smallest stack there is, and what lies below it. */
+static void *
+check_end_of_stack(void *stack)
+{
+    int local = 0;
+    REQUIRE(pm_os_on_stack(&local), "a local variable is not on a stack");
+    for (size_t i = 0; i < 65536; i += 16)
+        REQUIRE(!pm_os_on_stack((char *)stack - i - 1), "%zu bytes below the stack", i);
+    return NULL;
+}
+
+Test(os, stacks_of_the_programs_own)
+{
+    enum { SIZE = 16384, BELOW = 65536 };
+    pthread_attr_t attributes;
+    pthread_t thread;
+    if (TEST_SANITIZED || SIZE < sysconf(_SC_THREAD_STACK_MIN))
+        return; /* no room for a sanitizer's frames */
+    char *stack = (char *)pm_os_map(BELOW + SIZE) + BELOW;
+    pthread_attr_init(&attributes);
+    REQUIRE(pthread_attr_setstack(&attributes, stack, SIZE) == 0, "too small a stack");
+    REQUIRE(pthread_create(&thread, &attributes, check_end_of_stack, stack) == 0, "no thread");
+    pthread_join(thread, NULL);
+    pthread_attr_destroy(&attributes);
+}
+
+/* Such a thread has the main thread's storage, below which anything may lie. */
+static int
+check_below_storage(void *wrong)
+{
+    for (uintptr_t below = 1; below < PM_OS_THREAD_STACK_KNOWN; below += 16)
+        *(int *)wrong += pm_os_on_stack(&pm_os_thread_storage - below);
+    return 0;
+}
+
+Test(os, threads_that_pthread_create_did_not_make)
+{
+    enum { SIZE = 65536, FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM };
+    static volatile pid_t running = 1;
+    int wrong = 0;
+    if (TEST_SANITIZED)
+        return; /* a sanitizer does not know such threads */
+    char *stack = pm_os_map(SIZE);
+    int thread = clone(check_below_storage, stack + SIZE, FLAGS | CLONE_CHILD_CLEARTID, &wrong, NULL, NULL, &running);
+    REQUIRE(thread > 0, "no thread");
+    while (running != 0)
+        pm_os_yield();
+    REQUIRE(wrong == 0, "%d addresses that are on no stack", wrong);
 }
 
 /* ---- Files ---- */
