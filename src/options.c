@@ -48,6 +48,8 @@ static const struct option table[] = {
      "1: a thread does that too, for programs that go idle after waves", NULL},
     {"HUGE_PAGES", CHOICE, 0, 1, 1, &pm_options.huge_pages,
      "0: the pools never ask for huge pages; 1: those of large programs do", NULL},
+    {"DEEPBIND", CHOICE, 0, 1, 0, &pm_options.deepbind,
+     "0: dlopen drops RTLD_DEEPBIND, which gives a library libc's malloc; 1: it does not", NULL},
     {"STATS", NAME, 0, 3, 0, &pm_options.stats,
      "1, text or json: print statistics on stderr when the program exits", stats_names},
     {"STATS_FILE", PATH, 0, 0, 0, pm_options.stats_file,

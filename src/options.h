@@ -22,6 +22,7 @@ struct pm_options {
     size_t purge; /* enum pm_purge_policy */
     size_t purge_thread;
     size_t huge_pages;
+    size_t deepbind;
     size_t stats;        /* enum pm_stats_choice */
     size_t stats_signal; /* 0 when not set */
     char stats_file[PM_OPTION_PATH_MAX]; /* empty when not set */

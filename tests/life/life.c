@@ -78,6 +78,23 @@ Test(life, the_library_is_opened_late)
     expect(local, checking, "");
 }
 
+static void
+exchange_with_plugin(const char *how, const char *setting)
+{
+    const char *const command[] = {PROGRAM_deepbind, PROGRAM_plugin, how, NULL};
+    const char *const environment[] = {"LD_PRELOAD=" PROGRAM_poolmalloc, setting, NULL};
+    expect(command, environment, "");
+}
+
+Test(life, plugins_bound_deep_share_the_heap)
+{
+    exchange_with_plugin(NULL, NULL);
+    exchange_with_plugin(NULL, "POOLMALLOC_CHECK=1");
+    exchange_with_plugin(NULL, "POOLMALLOC_DEEPBIND=0");
+    exchange_with_plugin(NULL, "LD_BIND_NOT=1");
+    exchange_with_plugin("kept", "POOLMALLOC_DEEPBIND=1");
+}
+
 /* ---- C++, signals ---- */
 
 Test(life, cpp_programs)

@@ -99,6 +99,7 @@ Test(options, choices_take_their_two_values)
         {"POOLMALLOC_HUGE_PAGES=1", &pm_options.huge_pages, 1},
         {"POOLMALLOC_PURGE_THREAD=1", &pm_options.purge_thread, 1},
         {"POOLMALLOC_PURGE_THREAD=0", &pm_options.purge_thread, 0},
+        {"POOLMALLOC_DEEPBIND=1", &pm_options.deepbind, 1},   {"POOLMALLOC_DEEPBIND=0", &pm_options.deepbind, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         read_one(cases[i].variable);
@@ -130,6 +131,8 @@ Test(options, choices_refuse_everything_else)
         require_refused(variable, TAKES("PURGE_THREAD", "0 or 1"));
         snprintf(variable, sizeof variable, "POOLMALLOC_HUGE_PAGES=%s", checks[i]);
         require_refused(variable, TAKES("HUGE_PAGES", "0 or 1"));
+        snprintf(variable, sizeof variable, "POOLMALLOC_DEEPBIND=%s", checks[i]);
+        require_refused(variable, TAKES("DEEPBIND", "0 or 1"));
         snprintf(variable, sizeof variable, "POOLMALLOC_HELP=%s", checks[i]);
         require_refused(variable, TAKES("HELP", "0 or 1"));
     }
@@ -212,7 +215,7 @@ Test(options, paths_up_to_their_length)
 Test(options, an_empty_value_is_the_default)
 {
     static const char *const names[] = {"ALIGNMENT", "CHECK", "REGION", "PURGE", "PURGE_THREAD", "HUGE_PAGES",
-                                        "STATS", "STATS_FILE", "STATS_SIGNAL", "HELP"};
+                                        "DEEPBIND", "STATS", "STATS_FILE", "STATS_SIGNAL", "HELP"};
     char variable[64];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         snprintf(variable, sizeof variable, "POOLMALLOC_%s=", names[i]);
@@ -324,6 +327,8 @@ Test(options, help_prints_the_table)
         "again lately, or when trimmed\n"
         "  POOLMALLOC_PURGE_THREAD  0 (0)  1: a thread does that too, for programs that go idle after waves\n"
         "  POOLMALLOC_HUGE_PAGES    0 (1)  0: the pools never ask for huge pages; 1: those of large programs do\n"
+        "  POOLMALLOC_DEEPBIND      0 (0)  0: dlopen drops RTLD_DEEPBIND, which gives a library libc's malloc; 1: it "
+        "does not\n"
         "  POOLMALLOC_STATS         0 (0)  1, text or json: print statistics on stderr when the program exits\n"
         "  POOLMALLOC_STATS_FILE    /tmp/out (none)  print them to this file instead; %p in the name is the process "
         "number\n"
