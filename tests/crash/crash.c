@@ -129,7 +129,9 @@ Test(crash, an_address_on_the_stack)
 {
     always_dies("stack_of_main_thread", "free", ON_STACK);
     always_dies("stack_before_anything_else", "free", ON_STACK);
+#if defined(__GLIBC__) && defined(__x86_64__) /* elsewhere it is not proven to be one */
     always_dies("stack_of_other_thread", "free", ON_STACK);
+#endif
 }
 
 Test(crash, an_address_no_allocator_returns)

@@ -4,15 +4,15 @@
 # Links program.c with the libraries in every way that is offered, and runs each result: fully static with and without
 # --wrap, dynamically with the static library, and with the shared one.
 #
-# usage: run.sh SOURCE_DIR LIBRARY_DIR COMPILER
+# usage: run.sh SOURCE_DIR LIBRARY_DIR COMPILER [EMULATOR ...]
 # With LIBRARY_DIR "build", the libraries are first built with COMPILER, in a directory that is removed afterwards: for
 # another libc than the build's own. Exit status 77 means that COMPILER is not installed.
 set -eu
-if [ $# -ne 3 ]; then
-    echo "run.sh: usage: run.sh SOURCE_DIR LIBRARY_DIR|build COMPILER" >&2
+if [ $# -lt 3 ]; then
+    echo "run.sh: usage: run.sh SOURCE_DIR LIBRARY_DIR|build COMPILER [EMULATOR ...]" >&2
     exit 2
 fi
-source=$1 libraries=$2 compiler=$3
+source=$1 libraries=$2 compiler=$3 emulator=("${@:4}")
 if ! command -v "$compiler" >/dev/null; then
     echo "skipped: $compiler is not installed (Debian: musl-tools for musl-gcc)"
     exit 77
@@ -31,7 +31,7 @@ check() {
     shift
     "$compiler" -O1 -g -pthread -I"$source/include" "$source/tests/static/program.c" "$@" -o "$work/program"
     printf '%-40s ' "$name"
-    "$work/program"
+    "${emulator[@]}" "$work/program"
 }
 
 check "static, --wrap" -static -Wl,@"$source/src/poolmalloc_wrap.options" "$libraries/libpoolmalloc_wrap.a"

@@ -19,6 +19,7 @@ struct test {
     const char *name;
     void (*run)(void);
     struct test *next;
+    void (*init)(void); /* runs first; NULL for none */
 };
 
 void test_register(struct test *test);
@@ -27,9 +28,17 @@ void test_register(struct test *test);
 }
 #endif
 
-#define Test(suite, name)                                                                                              \
+/* What may follow the names, in C, is `.init = function`. */
+#ifdef __cplusplus
+#define TEST_FIELDS(suite, name, function, ...) {suite, name, function, NULL, NULL}
+#else
+#define TEST_FIELDS(suite_name, test_name, function, ...)                                                              \
+    {.suite = suite_name, .name = test_name, .run = function, __VA_ARGS__}
+#endif
+
+#define Test(suite, name, ...)                                                                                         \
     static void suite##_##name(void);                                                                                  \
-    static struct test suite##_##name##_test = {#suite, #name, suite##_##name, NULL};                                  \
+    static struct test suite##_##name##_test = TEST_FIELDS(#suite, #name, suite##_##name, __VA_ARGS__);                \
     __attribute__((constructor)) static void suite##_##name##_register(void)                                           \
     {                                                                                                                  \
         test_register(&suite##_##name##_test);                                                                         \
