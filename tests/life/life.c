@@ -91,7 +91,6 @@ Test(life, plugins_bound_deep_share_the_heap)
     exchange_with_plugin(NULL, NULL);
     exchange_with_plugin(NULL, "POOLMALLOC_CHECK=1");
     exchange_with_plugin(NULL, "POOLMALLOC_DEEPBIND=0");
-    exchange_with_plugin(NULL, "LD_BIND_NOT=1");
     exchange_with_plugin("kept", "POOLMALLOC_DEEPBIND=1");
 }
 
