@@ -234,7 +234,7 @@ find_main_stack(void)
     errno = saved;
 }
 
-/* A file read byte by byte. By syscall(2) alone: free is no cancellation point, while open, read and close are. */
+/* A file read byte by byte. */
 struct byte_reader {
     int fd;
     size_t next, count;
@@ -246,16 +246,10 @@ static int
 read_byte(struct byte_reader *reader)
 {
     if (reader->next == reader->count) {
-        long got;
-        do {
-            got = syscall(SYS_read, reader->fd, reader->bytes, sizeof reader->bytes);
-        } while (got < 0 && errno == EINTR);
-        if (got <= 0)
-            return -1;
         reader->next = 0;
-        reader->count = (size_t)got;
+        reader->count = pm_os_read(reader->fd, reader->bytes, sizeof reader->bytes);
     }
-    return (unsigned char)reader->bytes[reader->next++];
+    return reader->count != 0 ? (unsigned char)reader->bytes[reader->next++] : -1;
 }
 
 /* A hexadecimal number and the character behind it. */
@@ -299,13 +293,11 @@ find_stack_in(struct byte_reader *mappings)
 static uintptr_t
 start_of_main_stack(void)
 {
-    struct byte_reader mappings;
-    mappings.fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
+    struct byte_reader mappings = {.fd = pm_os_open("/proc/self/maps")};
     if (mappings.fd < 0)
         return UINTPTR_MAX;
-    mappings.next = mappings.count = 0;
     uintptr_t start = find_stack_in(&mappings);
-    syscall(SYS_close, mappings.fd);
+    pm_os_close(mappings.fd);
     return start;
 }
 

@@ -120,7 +120,8 @@ if [ "$build_libraries" = yes ]; then
     with_suite -DTEST_STANDARD_NAMES "${api[@]}" "$support"/{claim,measure,names,producers}.c -o "$work/api" \
         -L"$libraries" -lpoolmalloc "-Wl,-rpath,$libraries"
     emulated -- "$work/api"
-    # run_units FILES... -- ARGUMENTS...
+    # run_units FILES... -- ARGUMENTS...; link_options: what the linker needs for them besides
+    link_options=()
     run_units() {
         local files=()
         while [ "$1" != -- ]; do
@@ -128,13 +129,16 @@ if [ "$build_libraries" = yes ]; then
             shift
         done
         echo "the units: ${*:2}"
-        with_suite "${files[@]}" "$source/tests/unit/unit.c" "$libraries/libpoolmalloc_api.a" -o "$work/units"
+        with_suite "${files[@]}" "$source/tests/unit/unit.c" "${link_options[@]}" "$libraries/libpoolmalloc_api.a" \
+            -o "$work/units"
         emulated -- "$work/units" "${@:2}"
     }
     # The first ones want a library that has served nothing yet; the others bring process.c in, which starts it.
     first=(geometry keep lock options system_map text)
+    link_options=(-Wl,--wrap=pm_os_is_privileged) # options.c says which it is
     run_units "${first[@]}" os -- "${first[@]}" os::stacks os::what_lies_close_to_the_main_stack_is_not_on_it \
         os::without_a_proof_nothing_is_on_the_main_stack os::threads_that_pthread_create_did_not_make
+    link_options=()
     others=(magazine pool process process_alone threads)
     run_units "${others[@]}" -- "${others[@]}"
 fi
