@@ -116,7 +116,8 @@ begin_mapping(struct reading *reading, const char *line)
         while (field < 4 && *rest != ' ' && *rest != '\0')
             rest++;
     }
-    if (now->start - region->base < region->size)
+    if (now->start - region->base < region->size >> PM_POOL_SHIFT ||
+        (now->start - region->arenas) >> PM_GRANULE_SHIFT < region->granules)
         now->kind = IN_REGION;
     else if (strcmp(rest, "[heap]") == 0)
         now->kind = SYSTEM_HEAP;

@@ -184,7 +184,7 @@ put_totals(struct pm_text *text, const struct pm_view *view)
     pm_text_line(text, "arenas in use at most", snapshot->counts.arenas_peak, "");
     pm_text_line(text, "arenas returned to the region", snapshot->counts.arenas_free, "");
     pm_text_line(text, "of these with memory kept", snapshot->free_arenas_dirty, "");
-    pm_text_line(text, "region reserved", snapshot->region.size, " bytes of address space");
+    pm_text_line(text, "region reserved", snapshot->counts.reserved_bytes, " bytes of address space");
     pm_text_line(text, "region made accessible", snapshot->counts.committed_bytes, " bytes of address space");
     pm_text_line(text, "descriptors and page map", sums->arena_table_bytes, " bytes");
     pm_text_line(text, "heaps and their magazines", sums->heap_table_bytes, " bytes");

@@ -98,7 +98,7 @@ put_head(struct json *json, const struct pm_view *view)
     member_bool(json, "complete", !snapshot->incomplete);
     begin(json, "region", "{");
     member_address(json, "address", snapshot->region.base);
-    member(json, "reserved_bytes", snapshot->region.size);
+    member(json, "reserved_bytes", snapshot->counts.reserved_bytes);
     member(json, "accessible_bytes", snapshot->counts.committed_bytes);
     member(json, "arenas_peak", snapshot->counts.arenas_peak);
     member(json, "arenas_given_back", snapshot->counts.arenas_free);

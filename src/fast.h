@@ -27,13 +27,13 @@ pm_fast_malloc(size_t size)
 PM_INLINE void
 pm_fast_free(void *block)
 {
-    uintptr_t offset = (uintptr_t)block - pm_region.base;
+    uintptr_t offset = (uintptr_t)block - pm_region.arenas;
     uintptr_t granule = offset >> PM_GRANULE_SHIFT | offset << (64 - PM_GRANULE_SHIFT);
     if (PM_UNLIKELY(granule >= pm_region.granules)) {
         pm_free_outside(block);
         return;
     }
-    size_t class = ((const uint8_t *)pm_region.base)[granule >> (PM_POOL_SHIFT - PM_GRANULE_SHIFT)];
+    size_t class = pm_region.map[granule >> (PM_POOL_SHIFT - PM_GRANULE_SHIFT)];
     struct pm_magazine *magazine = &pm_heap_current->magazines[class];
     if (PM_UNLIKELY(magazine->last == block || !pm_magazine_push(magazine, block)))
         pm_free_slow(block);

@@ -8,6 +8,11 @@
  * The rate at which the limit falls bounds what being wrong costs: a page that was given back and is needed again
  * costs 2 to 3 microseconds (madvise, fault, zeroing).
  *
+ * The kernel may refuse to take memory back: the program has locked it (mlock(2)), or lives in a sandbox. Such pages stay
+ * dirty. After some refusals nothing more is tried before the period is over, unless it is asked for (malloc_trim(3)):
+ * a few locked pages do not keep the others, and a program that has locked all of its memory does not try in vain with
+ * every slow path.
+ *
  * Layer 2: uses options.h. Nothing here locks: the caller holds the lock of the heap or of the region.
  */
 #ifndef PM_KEEP_H
@@ -25,14 +30,16 @@ enum pm_purge_policy { PM_PURGE_EAGER, PM_PURGE_BALANCED, PM_PURGE_NEVER };
 #define PM_KEEP_FALL_PER_MS 32u /* pools: 128 MiB a second */
 #define PM_KEEP_SHARE 64u       /* besides, one free pool is kept for so many in use */
 #define PM_KEEP_STEP 16u        /* at least so many are given back at a time */
+#define PM_KEEP_REFUSALS 16u    /* after so many nothing more is tried in the period */
 
 struct pm_keep {
     size_t dirty;   /* pools: free, with memory */
     size_t least;   /* the fewest there were in this period */
-    size_t base;    /* the least limit */
-    size_t learned; /* what the recent past adds to it */
+    size_t learned; /* what the recent past adds to the limit */
     size_t given;   /* given back recently; needed again, each of them was too early */
     uint64_t aged_at;
+    uint32_t base;     /* the least limit */
+    uint32_t refusals; /* by the kernel, in this period */
 };
 
 static inline size_t
@@ -56,6 +63,13 @@ pm_keep_target(size_t limit)
     return limit > less ? limit - less : 0;
 }
 
+/* Whether there is more than `limit`, and some of it can be given back. */
+static inline bool
+pm_keep_is_above(const struct pm_keep *keep, size_t limit)
+{
+    return keep->dirty > limit && keep->refusals < PM_KEEP_REFUSALS;
+}
+
 /* A period is over. What the program did without in it need not be kept, and what was given back before is
  * forgotten. */
 static inline void
@@ -69,6 +83,7 @@ pm_keep_age(struct pm_keep *keep, uint64_t now)
     keep->learned -= surplus < keep->learned ? surplus : keep->learned;
     keep->given -= fall < keep->given ? fall : keep->given;
     keep->least = keep->dirty;
+    keep->refusals = 0;
 }
 
 /* The limit will fall no further, or there is no more than is kept in any case. */

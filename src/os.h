@@ -15,34 +15,43 @@
 
 #include "compiler.h"
 
+/* Where a function below returns a bool, false says that the kernel has refused and nothing has changed. */
+
 /* Address space that can be neither read nor written and that costs no memory; NULL when there is none. */
 void *pm_os_reserve(size_t size, size_t alignment);
 
-/* Makes reserved pages usable: they read as zero and take memory when first touched. False when the kernel refuses. The
- * range is widened to whole pages of the machine, which may be larger than 4 KiB. */
+/* The same at this address, whole pages of the machine; false also when anything lies there. */
+bool pm_os_reserve_at(void *address, size_t size);
+
+/* Whether the process may map anything more at all. */
+bool pm_os_has_addresses(void);
+
+/* Makes reserved pages usable: they read as zero and take memory when first touched. The range is widened to whole
+ * pages of the machine, which may be larger than 4 KiB. */
 bool pm_os_commit(void *address, size_t size);
 
 /* Makes reserved pages readable, as zero; that is not accounted as use of memory. */
-void pm_os_allow_reading(void *address, size_t size);
+bool pm_os_allow_reading(void *address, size_t size);
 
 /* Undoes pm_os_commit for whole pages of the machine: their memory is given back, and they count as reserved only. */
-void pm_os_decommit(void *address, size_t size);
+bool pm_os_decommit(void *address, size_t size);
 
 /* Gives the memory of pages back; they stay usable. The mapping is not split. The range is narrowed to whole pages of
- * the machine: only of these the memory is gone, and zero. */
-void pm_os_discard(void *address, size_t size);
+ * the machine: only of these the memory is gone, and zero. The kernel refuses this for locked pages (mlock(2)); after a
+ * refusal some of the pages may be gone all the same. */
+bool pm_os_discard(void *address, size_t size);
 
 /* As pm_os_discard, and the page tables go as well, without which the next touch can take a huge page. */
-void pm_os_renew(void *address, size_t size);
+bool pm_os_renew(void *address, size_t size);
 
 /* Whether the kernel may back these pages with huge ones. */
-void pm_os_use_huge_pages(void *address, size_t size, bool use);
+bool pm_os_use_huge_pages(void *address, size_t size, bool use);
 
 /* A mapping of its own, zeroed, page-aligned; NULL when there is no memory. */
 void *pm_os_map(size_t size);
 /* As mremap(2): NULL when it fails, with the old mapping kept. */
 void *pm_os_remap(void *address, size_t old_size, size_t new_size);
-void pm_os_unmap(void *address, size_t size);
+bool pm_os_unmap(void *address, size_t size);
 
 /* Sleeps while *word is `value` (may return early); wakes one sleeper. */
 void pm_os_wait(atomic_uint *word, unsigned value);
@@ -53,9 +62,15 @@ void pm_os_yield(void);
 
 size_t pm_os_page_size(void);
 
-/* The limit on address space (RLIMIT_AS), SIZE_MAX when there is none; the machine's memory. */
-size_t pm_os_address_space_limit(void);
+/* The machine's memory. */
 size_t pm_os_memory_bytes(void);
+
+/* The limit on address space (RLIMIT_AS), SIZE_MAX when there is none. */
+size_t pm_os_address_space_limit(void);
+
+/* prlimit(2): 0, or the number of the error. */
+struct rlimit;
+int pm_os_limit(long pid, int resource, const struct rlimit *limit, struct rlimit *former);
 
 /* What lies further below the top of the main thread's stack is not looked at: the kernel keeps this much free for the
  * stack to grow. */

@@ -41,12 +41,13 @@ pm_os_map(size_t size)
     return map(size, PROT_READ | PROT_WRITE, 0);
 }
 
-void
+bool
 pm_os_unmap(void *address, size_t size)
 {
     int saved = errno;
-    munmap(address, size);
+    bool done = munmap(address, size) == 0;
     errno = saved;
+    return done;
 }
 
 void *
@@ -59,7 +60,8 @@ pm_os_remap(void *address, size_t old_size, size_t new_size)
 }
 
 /* Pools come and go by the page; a huge page under them would keep 2 MiB for one live block. And what is only reserved
- * has no contents: without the advice gcore(1) writes all of it, many times the machine's memory, into a core file. */
+ * has no contents: without the advice gcore(1) writes all of it, many times the machine's memory, into a core file.
+ * Where advice is refused memory is used with less care, and nothing else is lost. */
 static void
 advise_reserved(void *address, size_t size)
 {
@@ -81,6 +83,32 @@ pm_os_reserve(size_t size, size_t alignment)
     advise_reserved(start + before, size);
     errno = saved;
     return start + before;
+}
+
+/* Of the kernel's interface; older headers of libc lack it. */
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
+bool
+pm_os_reserve_at(void *address, size_t size)
+{
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+    int saved = errno;
+    void *found = mmap(address, size, PROT_NONE, flags, -1, 0);
+    if (found == address)
+        advise_reserved(address, size);
+    else if (found != MAP_FAILED)
+        munmap(found, size); /* a kernel before 4.17, to which the address is a proposal */
+    errno = saved;
+    return found == address;
+}
+
+bool
+pm_os_has_addresses(void)
+{
+    void *page = map(pm_os_page_size(), PROT_NONE, MAP_NORESERVE);
+    return page != NULL && pm_os_unmap(page, pm_os_page_size());
 }
 
 size_t
@@ -107,54 +135,61 @@ pm_os_commit(void *address, size_t size)
     return done;
 }
 
-void
+bool
 pm_os_allow_reading(void *address, size_t size)
 {
     int saved = errno;
-    mprotect(address, size, PROT_READ);
+    bool done = mprotect(address, size, PROT_READ) == 0;
     errno = saved;
+    return done;
 }
 
-void
+bool
 pm_os_decommit(void *address, size_t size)
 {
     int saved = errno;
     /* A new mapping in place of the old one, and not mprotect: only so the kernel forgets what it had promised. */
-    if (mmap(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED)
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+    bool done = mmap(address, size, PROT_NONE, flags, -1, 0) != MAP_FAILED;
+    if (done)
         advise_reserved(address, size);
     errno = saved;
+    return done;
 }
 
-void
+/* The memory goes first. So locked pages stay what they are, and a mapping that the kernel refuses, because the process
+ * has more address space than its limit allows by now, costs no more than the page tables. */
+bool
 pm_os_renew(void *address, size_t size)
 {
     int saved = errno;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-    if (mmap(address, size, PROT_READ | PROT_WRITE, flags, -1, 0) != MAP_FAILED)
+    bool done = pm_os_discard(address, size);
+    if (done && mmap(address, size, PROT_READ | PROT_WRITE, flags, -1, 0) != MAP_FAILED)
         madvise(address, size, MADV_NOHUGEPAGE);
-    else
-        pm_os_discard(address, size);
     errno = saved;
+    return done;
 }
 
-void
+bool
 pm_os_use_huge_pages(void *address, size_t size, bool use)
 {
     int saved = errno;
-    madvise(address, size, use ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    bool done = madvise(address, size, use ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) == 0;
     errno = saved;
+    return done;
 }
 
-void
+bool
 pm_os_discard(void *address, size_t size)
 {
     int saved = errno;
     uintptr_t page = pm_os_page_size();
     uintptr_t start = ((uintptr_t)address + page - 1) & -page;
     uintptr_t end = ((uintptr_t)address + size) & -page;
-    if (start < end)
-        madvise((void *)start, end - start, MADV_DONTNEED);
+    bool done = start >= end || madvise((void *)start, end - start, MADV_DONTNEED) == 0;
     errno = saved;
+    return done;
 }
 
 void
@@ -205,6 +240,17 @@ pm_os_address_space_limit(void)
     int failed = getrlimit(RLIMIT_AS, &limit);
     errno = saved;
     return failed || limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)limit.rlim_cur;
+}
+
+/* The system call itself: the name may lead to override_limit.c, whose work this is. */
+int
+pm_os_limit(long pid, int resource, const struct rlimit *limit, struct rlimit *former)
+{
+    _Static_assert(sizeof(struct rlimit) == 2 * sizeof(uint64_t), "the kernel's struct rlimit64");
+    int saved = errno;
+    int error = syscall(SYS_prlimit64, (pid_t)pid, resource, limit, former) == 0 ? 0 : errno;
+    errno = saved;
+    return error;
 }
 
 size_t

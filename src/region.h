@@ -5,6 +5,20 @@
  * becomes usable chunk by chunk, in address order, so that it takes few mappings: the usable part and the rest, of the
  * page map and of the arenas.
  *
+ * A limit on address space counts what is reserved as if it were used. So when one is in the way, the part that is not
+ * accessible yet goes back to the kernel, of the page map too, and from then on the region grows: each further chunk is
+ * mapped when it is needed, at its place, where the kernel counts it, and goes back when it is the last and free. If
+ * something else lies there by then, or the limit is reached, the region is full. The limit is looked at when the
+ * program sets it (override_limit.c), when the kernel maps nothing more while a chunk is being made accessible, and when
+ * the system allocator fails.
+ *
+ * The end of the region moves while other threads compare addresses with it, without the lock. They are right all the
+ * same. The end falls before the addresses behind it go back to the kernel, and rises after they came from there: so
+ * whoever got an address behind the end from the kernel sees an end below it, since the kernel's own lock orders the
+ * two. A block of a new chunk exists only after the end has risen: the thread that took it held the region's lock or the
+ * heap's since then, and others know it from that thread, by whatever synchronisation they use to pass it on. What is
+ * neither, a wrong pointer, may be compared with the former end, and nothing more is promised of it at that moment.
+ *
  * Free arenas are bits, one word for each chunk; the lowest free address is taken first. A free arena is dirty as long
  * as the kernel still holds memory for it; the highest ones are given back first.
  *
@@ -12,8 +26,8 @@
  * their memory. A huge page holds eight arenas, a byte of the chunk's word. When part of its memory is given back it is
  * broken up; when all of its arenas are free the rest goes as well, and it can be a huge page again.
  *
- * Layer 2: uses os.h, lock.h, geometry.h. Everything but the fields of pm_region and the bytes of the page map is
- * guarded by the region's lock. A byte of the page map is written by whoever holds the lock of the arena's heap.
+ * Layer 2: uses os.h, lock.h, geometry.h. Everything but pm_region and the bytes of the page map is guarded by the
+ * region's lock. A byte of the page map is written by whoever holds the lock of the arena's heap.
  */
 #ifndef PM_REGION_H
 #define PM_REGION_H
@@ -24,10 +38,14 @@
 #include "geometry.h"
 #include "lock.h"
 
+/* The first three are what a free reads. Only the arenas count as ours: of the page map in front of them a part may be
+ * missing, and anything lie in its place. */
 struct pm_region {
-    uintptr_t base;  /* also where the page map begins */
-    size_t granules; /* size / PM_GRANULE, for free (fast.h) */
-    size_t size;     /* 0 until the region is reserved, and when it cannot be: no address lies in it */
+    uintptr_t arenas;   /* the first one's address */
+    size_t granules;    /* of all arenas there is room for; 0 until the region is reserved, and when it cannot be */
+    const uint8_t *map; /* the byte of the page map for `arenas` */
+    uintptr_t base;     /* where the page map begins */
+    size_t size;        /* from there to the end */
 };
 
 struct pm_region_counts {
@@ -40,7 +58,6 @@ struct pm_region_counts {
 struct pm_region_books {
     const uint64_t *free_arenas, *dirty_arenas; /* a word for each chunk */
     const unsigned *committed_chunks;
-    const uintptr_t *first_arena;
     const struct pm_region_counts *counts;
 };
 
@@ -53,7 +70,7 @@ extern struct pm_lock pm_region_lock;
 PM_INLINE bool
 pm_region_contains(const void *address)
 {
-    return (uintptr_t)address - pm_region.base < pm_region.size;
+    return ((uintptr_t)address - pm_region.arenas) >> PM_GRANULE_SHIFT < pm_region.granules;
 }
 
 /* The byte of the page map for an address in the region. */
@@ -92,10 +109,14 @@ bool pm_region_purge(void);
  * bytes. */
 bool pm_region_decommit(size_t wanted);
 
-/* Part of the reservation behind the accessible part goes back to the kernel, for good: `wanted` bytes, at least half
- * of it. False, with nothing done, when there is no limit on address space, which alone can be what is missing, or
- * when that much is not there: a request that no limit allows must not cost the program its pools. */
+/* What is reserved behind the accessible part goes back to the kernel; the region grows again when it has to. False,
+ * with nothing done, when there is no limit on address space, which alone can be what is missing, or when that cannot
+ * amount to `wanted` bytes. */
 bool pm_region_shrink(size_t wanted);
+
+/* The program has set a limit on address space: the same, if more is reserved than pm_region_init would have
+ * reserved. */
+void pm_region_obey_limit(void);
 
 void pm_region_counts(struct pm_region_counts *counts);
 

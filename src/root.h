@@ -15,7 +15,7 @@
 
 #define PM_ROOT_MAGIC "pmroot\n" /* 8 bytes with its end */
 /* Grows when a structure below changes its meaning without changing its shape. */
-#define PM_ROOT_LAYOUT 1u
+#define PM_ROOT_LAYOUT 2u
 
 /* What was asked for, where every call is seen: in the checking mode. Sizes as the program gave them. */
 struct pm_requests {

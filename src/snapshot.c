@@ -53,7 +53,6 @@ pm_snapshot_root(const struct pm_reader *reader, uintptr_t address, struct pm_ro
 struct region {
     struct pm_region range;
     struct pm_region_books books;
-    uintptr_t first_arena;
     unsigned chunks; /* committed */
 };
 
@@ -63,7 +62,6 @@ read_region(const struct pm_reader *reader, const struct pm_root *root, struct r
 {
     if (!fetch(reader, root->region, &region->range, sizeof region->range) ||
         !fetch(reader, root->books, &region->books, sizeof region->books) ||
-        !fetch(reader, region->books.first_arena, &region->first_arena, sizeof region->first_arena) ||
         !fetch(reader, region->books.committed_chunks, &region->chunks, sizeof region->chunks) ||
         !fetch(reader, region->books.counts, counts, sizeof *counts))
         return false;
@@ -322,7 +320,7 @@ add_chunk(const struct pm_reader *reader, struct pm_snapshot *snapshot, const st
     uintptr_t start = region->range.base + ((uintptr_t)chunk << PM_CHUNK_SHIFT);
     uintptr_t end = region->range.base + region->range.size;
     uintptr_t map_page = region->range.base + (uintptr_t)chunk * PM_POOL_SIZE;
-    if (start + PM_CHUNK_SIZE <= region->first_arena)
+    if (start + PM_CHUNK_SIZE <= region->range.arenas)
         return; /* all of it is the page map */
     size_t word = chunk * sizeof free_arenas;
     if (!fetch(reader, inside(region->books.free_arenas, word), &free_arenas, sizeof free_arenas) ||
@@ -332,7 +330,7 @@ add_chunk(const struct pm_reader *reader, struct pm_snapshot *snapshot, const st
     snapshot->page_map_resident_bytes += bits_in(residents(reader, snapshot, map_page, 1)) * PM_POOL_SIZE;
     for (unsigned i = 0; i < PM_CHUNK_ARENAS; i++) {
         uintptr_t arena = start + ((uintptr_t)i << PM_ARENA_SHIFT);
-        if (arena < region->first_arena || arena + PM_ARENA_SIZE > end)
+        if (arena < region->range.arenas || arena + PM_ARENA_SIZE > end)
             continue;
         if (!(free_arenas >> i & 1)) {
             add_arena(reader, snapshot, arena, snapshot->work.page_map + i * PM_ARENA_POOLS);

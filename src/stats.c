@@ -54,7 +54,7 @@ copy_view(struct pm_stats *stats, const struct pm_view *view)
 {
     const struct pm_snapshot *snapshot = &view->snapshot;
     const struct pm_sums *sums = &view->sums;
-    stats->region_bytes = snapshot->region.size;
+    stats->region_bytes = snapshot->counts.reserved_bytes;
     stats->committed_bytes = snapshot->counts.committed_bytes;
     stats->arenas = snapshot->arenas;
     stats->arenas_peak = snapshot->counts.arenas_peak;

@@ -167,6 +167,17 @@ Test(limits, address_space_lowered_while_running)
     live(SETTINGS("POOLMALLOC_CHECK=1"), COMMAND(PROGRAM_lowered, "large"));
 }
 
+/* In every size of region, also one whose page map alone is larger than the limit. */
+Test(limits, a_limit_that_the_program_sets_itself)
+{
+    const char *const ways[] = {"setrlimit", "setrlimit64", "prlimit", "prlimit64", "unseen"};
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++)
+        live(NULL, COMMAND(PROGRAM_own_limit, ways[i]));
+    live(SETTINGS("POOLMALLOC_REGION=1T"), COMMAND(PROGRAM_own_limit, "setrlimit"));
+    live(SETTINGS("POOLMALLOC_REGION=1T"), COMMAND(PROGRAM_own_limit, "unseen"));
+    live(SETTINGS("POOLMALLOC_REGION=16G", "POOLMALLOC_CHECK=1"), COMMAND(PROGRAM_own_limit, "prlimit"));
+}
+
 Test(limits, the_smallest_thread_stacks)
 {
     live(NULL, COMMAND(PROGRAM_small_stack));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A program that is linked statically, against glibc or musl, to see that the pools serve it: blocks of all sizes from
- * several threads, stdio (libc's own allocations), fork, and a statistics check that the pools were used. Plain C and
- * no test framework: there is none for musl.
+ * several threads, stdio (libc's own allocations), fork, a limit on address space, and a statistics check that the pools
+ * were used. Plain C and no test framework: there is none for musl.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,6 +69,27 @@ aligned_blocks(void)
     REQUIRE(too_much == NULL && errno == ENOMEM);
 }
 
+/* A program that limits its address space can map memory and start threads; the region grows as it is needed. */
+static void
+live_under_a_limit(void)
+{
+    struct rlimit limit = {(rlim_t)1 << 30, RLIM_INFINITY};
+    REQUIRE(setrlimit(RLIMIT_AS, &limit) == 0);
+    REQUIRE(prlimit(0, RLIMIT_AS, NULL, &limit) == 0 && limit.rlim_cur == (rlim_t)1 << 30);
+    void *mapping = mmap(NULL, 1 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(mapping != MAP_FAILED);
+    pthread_t thread;
+    REQUIRE(pthread_create(&thread, NULL, work, (void *)7) == 0 && pthread_join(thread, NULL) == 0);
+    enum { MANY = 200000 };
+    static void *blocks[MANY];
+    for (int i = 0; i < MANY; i++) {
+        blocks[i] = malloc(200);
+        REQUIRE(blocks[i] != NULL && pm_is_pooled(blocks[i]));
+    }
+    for (int i = 0; i < MANY; i++)
+        free(blocks[i]);
+}
+
 int
 main(void)
 {
@@ -98,6 +121,8 @@ main(void)
     REQUIRE(file != NULL && getline(&line, &room, file) > 0 && pm_is_pooled(line));
     free(line);
     fclose(file);
+
+    live_under_a_limit();
 
     struct pm_stats stats;
     pm_stats_get(&stats);

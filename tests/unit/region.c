@@ -92,12 +92,13 @@ Test(region, sizes_under_a_limit)
 Test(region, contains_is_exact)
 {
     fresh_region(16 * MIB);
-    char *base = (char *)pm_region.base;
-    REQUIRE(pm_region_contains(base) && pm_region_contains(base + 16 * MIB - 1), "an address of the region");
-    REQUIRE(!pm_region_contains(base - 1) && !pm_region_contains(base + 16 * MIB), "an address beside the region");
+    char *base = (char *)pm_region.base, *first = (char *)first_arena(16 * MIB);
+    REQUIRE(pm_region_contains(first) && pm_region_contains(base + 16 * MIB - 1), "an address of the arenas");
+    REQUIRE(!pm_region_contains(first - 1) && !pm_region_contains(base + 16 * MIB), "an address beside the arenas");
     REQUIRE(!pm_region_contains(NULL) && !pm_region_contains((void *)UINTPTR_MAX), "the ends of the address space");
     for (size_t offset = 0; offset < 16 * MIB; offset += 1000)
         REQUIRE((char *)pm_region_page(base + offset) == base + offset / 4096, "the map's byte for %zu", offset);
+    REQUIRE(pm_region.map == pm_region_page(first), "the byte for the first arena");
 }
 
 /* A wrong pointer may point to anywhere in the region: its page has a byte, and that is 0. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * region.h: the memory of arenas. What a returned arena keeps, what purge gives back (region_balance.c has what goes by
- * itself), and what is given up when the program runs out of memory or addresses: decommit and shrink.
+ * itself), and what is given up when the program runs out of memory: decommit. region_limit.c has what is given up when
+ * it runs out of addresses.
  */
 #include "region.h"
 
@@ -13,7 +14,6 @@
 
 #include <criterion/criterion.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #define MIB ((size_t)1 << 20)
 #define MARK 0x5a
@@ -165,92 +165,4 @@ Test(region_memory, decommit_of_everything)
     REQUIRE(*pm_region_page((void *)arenas[0]) == 0, "the page map is gone");
     take(100);
     REQUIRE(resident(0, 100) == 100, "the region cannot be used again");
-}
-
-/* ---- Shrink ---- */
-
-/* As far as shrink can tell; nothing in the test comes near it. */
-static void
-limit_address_space(void)
-{
-    struct rlimit limit = {RLIM_INFINITY - 1, RLIM_INFINITY};
-    REQUIRE(setrlimit(RLIMIT_AS, &limit) == 0, "setrlimit");
-}
-
-/* What was asked for, or half of what is not in use if that is more; from the end of the region. */
-static void
-require_shrunk(size_t wanted, size_t used)
-{
-    size_t before = pm_region.size, unused = before - used;
-    size_t least = wanted > unused / 2 ? wanted : unused / 2;
-    REQUIRE(pm_region_shrink(wanted), "not shrunk by %zu of %zu", wanted, unused);
-    pm_region_counts(&counts);
-    REQUIRE(pm_region.size >= used && before - pm_region.size >= least && before - pm_region.size < least + 2 * MIB,
-            "by %zu bytes of %zu, %zu wanted", before - pm_region.size, unused, wanted);
-    REQUIRE(counts.reserved_bytes == pm_region.size, "%zu bytes", counts.reserved_bytes);
-    const char *end = (const char *)pm_region.base + pm_region.size;
-    REQUIRE(!pm_region_contains(end), "what was given up still counts as ours");
-    REQUIRE(strcmp(mapping_protection(end), "---p") != 0, "what was given up is still reserved");
-    REQUIRE(pm_region.size == 0 || mapping_protection(end - 1)[0] != '\0', "more was given up");
-}
-
-Test(region_memory, shrink_gives_up_what_is_not_in_use)
-{
-    bool dirty;
-    size_t used = 16 * MIB;
-    fresh_region(256 * MIB);
-    take(63);
-    REQUIRE(!pm_region_shrink(0) && pm_region.size == 256 * MIB, "shrunk without a limit");
-    limit_address_space();
-    REQUIRE(!pm_region_shrink(256 * MIB) && pm_region.size == 256 * MIB, "gave up what cannot be enough");
-    require_shrunk(0, used);
-    require_shrunk(100 * MIB, used);
-    require_shrunk(3, used);
-    while (pm_region.size > used)
-        require_shrunk(1, used);
-    REQUIRE(!pm_region_shrink(0) && pm_region.size == used, "shrunk by what is in use");
-
-    REQUIRE(resident(0, 63) == 63, "an arena in use lost its memory");
-    REQUIRE(take_arena(&dirty) == 0, "an arena behind the end");
-    pm_region_return_arena(arenas[5]);
-    REQUIRE(take_arena(&dirty) == arenas[5], "the rest of the region works no more");
-    REQUIRE(pm_region_next_arena(arenas[62]) == arenas[62] && pm_region_next_arena(arenas[62] + PM_ARENA_SIZE) == 0,
-            "the walk");
-}
-
-/* Chunks that are not in use yet can be used after their neighbours are gone. */
-Test(region_memory, a_shrunk_region_goes_on_to_its_new_end)
-{
-    bool dirty;
-    fresh_region(256 * MIB);
-    take(1);
-    limit_address_space();
-    require_shrunk(190 * MIB, 16 * MIB);
-    size_t left = (pm_region.size - PM_ARENA_SIZE) / PM_ARENA_SIZE;
-    for (size_t i = 1; i < left; i++) {
-        uintptr_t arena = take_arena(&dirty);
-        REQUIRE(arena == arenas[0] + i * PM_ARENA_SIZE, "arena %zu", i);
-        memset((void *)arena, MARK, PM_ARENA_SIZE);
-    }
-    REQUIRE(take_arena(&dirty) == 0, "an arena behind the end");
-}
-
-Test(region_memory, shrink_of_an_unused_region_leaves_none)
-{
-    bool dirty;
-    fresh_region(256 * MIB);
-    limit_address_space();
-    while (pm_region.size > 0)
-        require_shrunk(0, 0);
-    REQUIRE(!pm_region_contains((void *)pm_region.base) && take_arena(&dirty) == 0, "no region");
-    REQUIRE(!pm_region_shrink(0), "shrunk to less than nothing");
-}
-
-/* A region that ends within a chunk has no rest when its last chunk is in use. */
-Test(region_memory, shrink_of_a_full_region)
-{
-    fresh_region(18 * MIB);
-    take(64);
-    limit_address_space();
-    REQUIRE(!pm_region_shrink(0) && pm_region.size == 18 * MIB, "%zu bytes", pm_region.size);
 }
