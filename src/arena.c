@@ -66,14 +66,19 @@ whole_pages(uint64_t pools, unsigned page_pools)
     return (run_starts(pools, page_pools) & firsts) * pm_run_bits((struct pm_run){0, page_pools});
 }
 
+static unsigned
+pools_of_page(void)
+{
+    unsigned pools = (unsigned)(pm_os_page_size() / PM_POOL_SIZE);
+    return pools < PM_ARENA_POOLS ? pools : PM_ARENA_POOLS;
+}
+
 static uint64_t
 purgeable_pools(const struct pm_arena *arena)
 {
     uint64_t bits = arena->free_pools & arena->dirty_pools;
-    unsigned page_pools = (unsigned)(pm_os_page_size() / PM_POOL_SIZE);
-    if (PM_UNLIKELY(page_pools > 1))
-        bits = whole_pages(bits, page_pools < PM_ARENA_POOLS ? page_pools : PM_ARENA_POOLS);
-    return bits;
+    unsigned page_pools = pools_of_page();
+    return PM_UNLIKELY(page_pools > 1) ? whole_pages(bits, page_pools) : bits;
 }
 
 unsigned
@@ -83,21 +88,33 @@ pm_arena_purgeable(const struct pm_arena *arena)
     return arena->huge && count < HUGE_MIN ? 0 : count;
 }
 
-unsigned
-pm_arena_purge(struct pm_arena *arena)
+/* Returns the pools of a run whose memory is gone. One locked page is no reason to keep the others. */
+static uint64_t
+discard(const struct pm_arena *arena, struct pm_run run, unsigned page_pools)
 {
-    uint64_t bits = purgeable_pools(arena);
-    if (bits == 0)
-        return 0;
-    if (arena->huge)
-        pm_region_break_huge_page((uintptr_t)arena);
-    arena->huge = false;
-    arena->dirty_pools &= ~bits;
-    unsigned purged = (unsigned)__builtin_popcountll(bits);
-    while (bits != 0) {
-        struct pm_run run = pm_first_run(bits);
-        pm_os_discard(pm_arena_pool(arena, run.first), run.count * PM_POOL_SIZE);
-        bits &= ~pm_run_bits(run);
+    uint64_t gone = 0;
+    if (pm_os_discard(pm_arena_pool(arena, run.first), run.count * PM_POOL_SIZE))
+        return pm_run_bits(run);
+    if (run.count > page_pools)
+        for (unsigned i = 0; i < run.count; i += page_pools)
+            gone |= discard(arena, (struct pm_run){run.first + i, page_pools}, page_pools);
+    return gone;
+}
+
+unsigned
+pm_arena_purge(struct pm_arena *arena, bool *refused)
+{
+    uint64_t bits = purgeable_pools(arena), gone = 0;
+    for (uint64_t left = bits; left != 0;) {
+        struct pm_run run = pm_first_run(left);
+        gone |= discard(arena, run, pools_of_page());
+        left &= ~pm_run_bits(run);
     }
-    return purged;
+    *refused |= gone != bits;
+    if (gone != 0 && arena->huge) {
+        pm_region_break_huge_page((uintptr_t)arena);
+        arena->huge = false;
+    }
+    arena->dirty_pools &= ~gone;
+    return (unsigned)__builtin_popcountll(gone);
 }

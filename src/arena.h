@@ -76,7 +76,8 @@ void pm_arena_unreserve(struct pm_arena *arena, unsigned first, unsigned count);
  * arena. */
 unsigned pm_arena_purgeable(const struct pm_arena *arena);
 
-/* Gives the memory of free pools back to the kernel, neighbours in one call, however few. Returns how many pools. */
-unsigned pm_arena_purge(struct pm_arena *arena);
+/* Gives the memory of free pools back to the kernel, neighbours in one call, however few. What the kernel refuses to
+ * take stays dirty, and `*refused` becomes true. Returns how many pools. */
+unsigned pm_arena_purge(struct pm_arena *arena, bool *refused);
 
 #endif

@@ -339,17 +339,29 @@ drop_dirty_runs(struct pm_heap *heap)
     }
 }
 
+/* Purges one arena. Of one whose pages the kernel did not take, it is the others' turn first. */
+static unsigned
+purge_arena(struct pm_heap *heap, struct pm_arena *arena)
+{
+    bool refused = false;
+    unsigned purged = pm_arena_purge(arena, &refused);
+    settle(heap, arena);
+    heap->keep.refusals += refused;
+    if (refused && arena->list == PM_ARENAS_DIRTY) {
+        unlink_arena(&heap->arenas[PM_ARENAS_DIRTY], arena);
+        link_arena(&heap->arenas[PM_ARENAS_DIRTY], arena, true);
+    }
+    return purged;
+}
+
 /* From the arena that has been on the dirty list longest, until no more than `target` pools are left there, or `most`
- * have gone. */
+ * have gone, or the kernel takes no more: an arena leaves the list, or is a refusal. */
 static unsigned
 purge(struct pm_heap *heap, size_t target, unsigned most)
 {
     unsigned purged = 0;
-    while (heap->keep.dirty > target && purged < most) {
-        struct pm_arena *arena = heap->arenas[PM_ARENAS_DIRTY].last;
-        purged += pm_arena_purge(arena);
-        settle(heap, arena);
-    }
+    while (pm_keep_is_above(&heap->keep, target) && purged < most)
+        purged += purge_arena(heap, heap->arenas[PM_ARENAS_DIRTY].last);
     return purged;
 }
 
@@ -358,10 +370,12 @@ static unsigned
 purge_huge(struct pm_heap *heap, unsigned most)
 {
     unsigned purged = 0;
-    struct pm_arena *arena = heap->arenas[PM_ARENAS_CLEAN].first;
-    for (; arena != NULL && purged < most; arena = arena->next)
+    struct pm_arena *next, *arena = heap->arenas[PM_ARENAS_CLEAN].first;
+    for (; arena != NULL && purged < most && heap->keep.refusals < PM_KEEP_REFUSALS; arena = next) {
+        next = arena->next;
         if (arena->huge)
-            purged += pm_arena_purge(arena);
+            purged += purge_arena(heap, arena);
+    }
     return purged;
 }
 
@@ -370,7 +384,7 @@ static PM_NOINLINE void
 balance(struct pm_heap *heap)
 {
     size_t limit = pm_keep_limit(&heap->keep, heap->pools);
-    if (heap->keep.dirty <= limit)
+    if (!pm_keep_is_above(&heap->keep, limit))
         return;
     drop_runs(heap);
     heap->keep.given += purge(heap, pm_keep_target(limit), PURGE_MAX);
@@ -379,7 +393,7 @@ balance(struct pm_heap *heap)
 static bool
 above_limit(const struct pm_heap *heap)
 {
-    return heap->keep.dirty > pm_keep_limit(&heap->keep, heap->pools);
+    return pm_keep_is_above(&heap->keep, pm_keep_limit(&heap->keep, heap->pools));
 }
 
 unsigned
@@ -454,6 +468,7 @@ pm_heap_purge(struct pm_heap *heap)
     do {
         pm_lock_acquire(&heap->lock);
         drop_runs(heap);
+        heap->keep.refusals = 0;
         purged = purge(heap, 0, PURGE_MAX) + purge_huge(heap, PURGE_MAX);
         pm_lock_release(&heap->lock);
         any |= purged != 0;
