@@ -311,6 +311,8 @@ blocks_in_use(void)
     size_t count = 0;
     pm_stats_get(&stats);
     REQUIRE(stats.heaps != 0 || pm_process_newest_heap() == NULL, "no statistics");
+    REQUIRE(stats.heaps_parked + 1 >= stats.heaps, "FAIL_AT=%zu: of %zu heaps only %zu wait for a thread", fail_at,
+            stats.heaps, stats.heaps_parked);
     REQUIRE(stats.pools + stats.pools_free + stats.pools_reserved + stats.pools_maps == 63 * stats.arenas,
             "FAIL_AT=%zu: pools of %zu arenas are missing", fail_at, stats.arenas);
     for (size_t i = 0; i < PM_CLASS_COUNT; i++)
