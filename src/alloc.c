@@ -218,6 +218,8 @@ check_outside(const void *block)
                              PM_FOUND_AT_ONCE);
     if (PM_UNLIKELY(pm_os_on_stack(block)))
         pm_pool_report_fault("free", block, PM_FAULT_STACK, PM_FOUND_AT_ONCE);
+    if (PM_UNLIKELY(pm_region_in_front(block)))
+        pm_pool_report_fault("free", block, PM_FAULT_POOL_FREE, PM_FOUND_AT_ONCE);
 }
 
 /* The magazine where a block of the system allocator can wait, 0 when there is none. Asking for its size reads what
@@ -405,6 +407,8 @@ static size_t
 usable_size(const char *call, const void *block)
 {
     if (!pm_region_contains(block)) {
+        if (PM_UNLIKELY(pm_region_in_front(block)))
+            pm_pool_report_fault(call, block, PM_FAULT_POOL_FREE, PM_FOUND_AT_ONCE);
         if (PM_UNLIKELY(pm_heap_current == &pm_heap_none))
             pm_process_start();
         return pm_system_usable_size((void *)block);

@@ -38,7 +38,8 @@ set(pid_t pid, int resource, const struct rlimit *limit, struct rlimit *former)
         errno = error;
         return -1;
     }
-    /* Whoever's limit it was: if it was not ours, ours is as it was, and nothing happens. */
+    /* Whoever's limit it was: if it was not ours, ours is as it was, and nothing happens. The child of a vfork does this
+     * in its parent's memory, which then grows by chunks, and loses nothing else. */
     if (resource == RLIMIT_AS && limit != NULL)
         pm_region_obey_limit();
     return 0;

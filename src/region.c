@@ -72,6 +72,7 @@ set_end(size_t size, uintptr_t map)
 {
     size_t arenas_size = pm_region.base + size - pm_region.arenas;
     map_end = map;
+    pm_region.front = map_end - pm_region.base;
     pm_region.size = size;
     counts.reserved_bytes = map_end - pm_region.base + arenas_size;
     __atomic_store_n(&pm_region.granules, arenas_size >> PM_GRANULE_SHIFT, __ATOMIC_RELEASE);
@@ -146,6 +147,7 @@ give_back_rest(void)
     uintptr_t end = pm_region.base + ((uintptr_t)committed_chunks << PM_CHUNK_SHIFT);
     uintptr_t map = pm_round_up((uintptr_t)map_page_of(committed_chunks), pm_os_page_size());
     size_t former = pm_region.size;
+    uintptr_t former_map = map_end;
     end = end < pm_region.arenas ? pm_region.arenas : end;
     if (end >= pm_region.base + former)
         return false;
@@ -154,8 +156,11 @@ give_back_rest(void)
         set_end(former, map_end);
         return false;
     }
-    if (map < map_end && pm_os_unmap((void *)map, map_end - map))
+    if (map < former_map) {
         set_end(pm_region.size, map);
+        if (!pm_os_unmap((void *)map, former_map - map))
+            set_end(pm_region.size, former_map);
+    }
     may_grow_at = 0;
     return true;
 }

@@ -45,7 +45,8 @@ struct pm_region {
     size_t granules;    /* of all arenas there is room for; 0 until the region is reserved, and when it cannot be */
     const uint8_t *map; /* the byte of the page map for `arenas` */
     uintptr_t base;     /* where the page map begins */
-    size_t size;        /* from there to the end */
+    size_t front;       /* so much in front of the arenas is mapped: the page map, all of it or a part */
+    size_t size;        /* from the base to the end */
 };
 
 struct pm_region_counts {
@@ -71,6 +72,13 @@ PM_INLINE bool
 pm_region_contains(const void *address)
 {
     return ((uintptr_t)address - pm_region.arenas) >> PM_GRANULE_SHIFT < pm_region.granules;
+}
+
+/* Whether a pointer that is none of ours points to the page map: no block lies there. */
+PM_INLINE bool
+pm_region_in_front(const void *address)
+{
+    return (uintptr_t)address - pm_region.base < pm_region.front;
 }
 
 /* The byte of the page map for an address in the region. */
