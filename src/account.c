@@ -117,7 +117,7 @@ begin_mapping(struct reading *reading, const char *line)
             rest++;
     }
     if (now->start - region->base < region->size >> PM_POOL_SHIFT ||
-        (now->start - region->arenas) >> PM_GRANULE_SHIFT < region->granules)
+        now->start - region->arenas < region->base + region->size - region->arenas)
         now->kind = IN_REGION;
     else if (strcmp(rest, "[heap]") == 0)
         now->kind = SYSTEM_HEAP;

@@ -55,13 +55,14 @@ struct pm_root {
     FIELD(pm_root, heaps)                                                                                              \
     FIELD(pm_root, options)                                                                                            \
     FIELD(pm_root, requests)                                                                                           \
+    FIELD(pm_region, arenas)                                                                                           \
     FIELD(pm_region, base)                                                                                             \
     FIELD(pm_region, size)                                                                                             \
     FIELD(pm_region_books, free_arenas)                                                                                \
     FIELD(pm_region_books, dirty_arenas)                                                                               \
     FIELD(pm_region_books, committed_chunks)                                                                           \
-    FIELD(pm_region_books, first_arena)                                                                                \
     FIELD(pm_region_books, counts)                                                                                     \
+    FIELD(pm_region_counts, reserved_bytes)                                                                            \
     FIELD(pm_region_counts, committed_bytes)                                                                           \
     FIELD(pm_region_counts, arenas_peak)                                                                               \
     FIELD(pm_region_counts, arenas_free)                                                                               \
@@ -105,7 +106,6 @@ struct pm_root {
     NUMBER(free_arenas, PM_ROOT_POINTEE(pm_region_books, free_arenas))                                                 \
     NUMBER(dirty_arenas, PM_ROOT_POINTEE(pm_region_books, dirty_arenas))                                               \
     NUMBER(committed_chunks, PM_ROOT_POINTEE(pm_region_books, committed_chunks))                                       \
-    NUMBER(first_arena, PM_ROOT_POINTEE(pm_region_books, first_arena))                                                 \
     NUMBER(parked, PM_HEAP_PARKED)                                                                                     \
     NUMBER(descriptor, PM_DESCRIPTOR_SIZE)                                                                             \
     NUMBER(wide_class, PM_CLASS_WIDE)                                                                                  \

@@ -100,7 +100,7 @@ require_graceful(const struct kind *kind, struct block *some)
     REQUIRE(mem.aligned_alloc(64, size) == NULL && errno == ENOMEM, "%s: errno %d", kind->name, errno);
     errno = 0;
     REQUIRE(mem.posix_memalign(&untouched, 4096, size) == ENOMEM, "%s: posix_memalign", kind->name);
-    REQUIRE(untouched == &untouched && errno == 0, "%s: posix_memalign: errno %d", kind->name, errno);
+    REQUIRE(untouched == &untouched && errno == ENOMEM, "%s: posix_memalign: errno %d", kind->name, errno);
     if (some != NULL) {
         REQUIRE(mem.realloc(some, some->size + size) == NULL && errno == ENOMEM, "%s: errno %d", kind->name, errno);
         REQUIRE(*(unsigned char *)(some + 1) == 0x5a || some->size == sizeof *some, "%s: contents", kind->name);
