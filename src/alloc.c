@@ -30,16 +30,6 @@ fail(int error)
 /* More than a thread's magazines hold of the system allocator's blocks. */
 #define WAITING_MAX ((size_t)8 << 20)
 
-/* Whether everything that the pools could give up might be enough for `size` bytes. */
-static bool
-can_give_way(size_t size)
-{
-    struct pm_region_counts counts;
-    pm_region_counts(&counts);
-    size_t most = pm_os_address_space_limit() == SIZE_MAX ? counts.committed_bytes : counts.reserved_bytes;
-    return size <= most + WAITING_MAX;
-}
-
 /* The system allocator has failed: what it lacks may be memory or address space that the pools have and do not need.
  * True when some was given up. A request that nothing could meet costs the thread nothing. */
 static PM_SLOW bool
@@ -47,7 +37,7 @@ give_way(size_t size)
 {
     bool gave = false;
     struct pm_heap *heap = pm_heap_current;
-    if (!can_give_way(size))
+    if (size > WAITING_MAX && !pm_region_can_give(size - WAITING_MAX))
         return false;
     if (heap != &pm_heap_none && heap != &pm_heap_late) {
         gave = pm_magazine_flush_all(heap);

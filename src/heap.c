@@ -411,6 +411,34 @@ pm_heap_give(struct pm_heap *heap, void **blocks, unsigned count, enum pm_fault 
 
 /* ---- Any thread ---- */
 
+static void *_Atomic deferred;
+
+/* The lock of the heap that the first of the blocks returns to was refused. */
+static void
+defer(struct pm_lock *lock, void **blocks, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        void *next = atomic_load_explicit(&deferred, memory_order_relaxed);
+        do
+            *(void **)blocks[i] = next;
+        while (!atomic_compare_exchange_weak(&deferred, &next, blocks[i]));
+    }
+    /* The fork may have emptied the list before the last of them was on it. */
+    if (!pm_lock_refuses(lock))
+        pm_heap_return_deferred();
+}
+
+void
+pm_heap_return_deferred(void)
+{
+    void *block = atomic_load(&deferred) != NULL ? atomic_exchange(&deferred, NULL) : NULL;
+    while (block != NULL) {
+        void *next = *(void **)block;
+        pm_heap_return(&block, 1, PM_FOUND_LATER);
+        block = next;
+    }
+}
+
 void
 pm_heap_return(void **blocks, unsigned count, enum pm_found found)
 {
@@ -420,7 +448,10 @@ pm_heap_return(void **blocks, unsigned count, enum pm_found found)
         if (PM_UNLIKELY(owner == NULL))
             pm_pool_report_fault("free", blocks[0], PM_FAULT_POOL_FREE, found);
         enum pm_fault fault = PM_FAULT_NONE;
-        pm_lock_acquire(&owner->lock);
+        if (PM_UNLIKELY(!pm_lock_acquire_unless_forking(&owner->lock))) {
+            defer(&owner->lock, blocks, count);
+            return;
+        }
         count = pm_heap_give(owner, blocks, count, &fault);
         pm_lock_release(&owner->lock);
         if (PM_UNLIKELY(fault != PM_FAULT_NONE))
@@ -432,7 +463,8 @@ void *
 pm_heap_take_one(struct pm_heap *heap, unsigned class)
 {
     void *slot[1] = {NULL};
-    pm_lock_acquire(&heap->lock);
+    if (PM_UNLIKELY(!pm_lock_acquire_unless_forking(&heap->lock)))
+        return NULL;
     pm_heap_take(heap, class, slot + 1, 1);
     pm_lock_release(&heap->lock);
     return slot[0];
@@ -441,7 +473,8 @@ pm_heap_take_one(struct pm_heap *heap, unsigned class)
 void
 pm_heap_drop_runs(struct pm_heap *heap)
 {
-    pm_lock_acquire(&heap->lock);
+    if (!pm_lock_acquire_unless_forking(&heap->lock))
+        return;
     drop_runs(heap);
     balance(heap);
     pm_lock_release(&heap->lock);
@@ -450,7 +483,8 @@ pm_heap_drop_runs(struct pm_heap *heap)
 bool
 pm_heap_age(struct pm_heap *heap, uint64_t now)
 {
-    pm_lock_acquire(&heap->lock);
+    if (!pm_lock_acquire_unless_forking(&heap->lock))
+        return true;
     pm_keep_age(&heap->keep, now);
     if (heap->pools != 0)
         drop_dirty_runs(heap);
@@ -466,7 +500,8 @@ pm_heap_purge(struct pm_heap *heap)
     bool any = false;
     unsigned purged;
     do {
-        pm_lock_acquire(&heap->lock);
+        if (!pm_lock_acquire_unless_forking(&heap->lock))
+            break;
         drop_runs(heap);
         heap->keep.refusals = 0;
         purged = purge(heap, 0, PURGE_MAX) + purge_huge(heap, PURGE_MAX);

@@ -72,6 +72,7 @@ struct pm_heap {
     /* The thread's own from here on. */
     _Alignas(PM_CACHE_LINE) uint64_t system_allocations, system_bytes; /* requests passed on */
     uint64_t flushed_at;     /* when all magazines were flushed last (purge.h) */
+    unsigned owner;          /* the thread's number (lock.h); guarded by the registry's lock */
     /* The magazine for malloc, by the request's size in granules. Compact mode is other numbers in here. */
     uint8_t magazine_of[PM_GRANULE_COUNT];
     /* The entries of the magazines, dealt out as magazines grow: these, and those at the end. */
@@ -117,11 +118,17 @@ unsigned pm_heap_give(struct pm_heap *heap, void **blocks, unsigned count, enum 
 
 /* ---- Called by any thread, no lock held ---- */
 
+/* None of these waits for a fork (lock.h). While one holds the heap's lock, nothing is taken, dropped or purged. */
+
 /* One block straight from the pools of a heap, for a thread that has none of its own. */
 void *pm_heap_take_one(struct pm_heap *heap, unsigned class);
 
-/* Returns blocks to their pools, whosever they are. The array is scratch space afterwards. */
+/* Returns blocks to their pools, whosever they are. The array is scratch space afterwards. Those that a fork stands in
+ * the way of go on a list, linked through their first words. */
 void pm_heap_return(void **blocks, unsigned count, enum pm_found found);
+
+/* Returns what is on that list. At the end of a fork. */
+void pm_heap_return_deferred(void);
 
 /* Gives up the runs of a heap: reserved pools that its classes have not used. */
 void pm_heap_drop_runs(struct pm_heap *heap);

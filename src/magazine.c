@@ -73,10 +73,13 @@ grow(struct pm_heap *heap, unsigned number, bool turned)
     struct pm_magazine *magazine = &heap->magazines[number];
     unsigned capacity = next_capacity(heap, number, turned);
     unsigned count = pm_magazine_count(magazine);
-    void **slots = !pm_options.check && capacity != magazine->capacity ? deal_slots(heap, capacity + 1) : NULL;
-    if (slots == NULL)
+    if (pm_options.check || capacity == magazine->capacity || !pm_lock_acquire_unless_forking(&heap->lock))
         return;
-    pm_lock_acquire(&heap->lock);
+    void **slots = deal_slots(heap, capacity + 1);
+    if (slots == NULL) {
+        pm_lock_release(&heap->lock);
+        return;
+    }
     if (number >= heap->magazines_end)
         heap->magazines_end = number + 1;
     if (count != 0)
@@ -108,11 +111,12 @@ begin_refill(struct pm_heap *heap, unsigned number, bool light)
     return wanted;
 }
 
-/* Puts blocks of `source` on an empty magazine; returns how many. */
+/* Puts blocks of `source` on an empty magazine; returns how many. None while a fork holds the lock. */
 static unsigned
 refill_from(struct pm_heap *source, struct pm_heap *heap, unsigned number, unsigned wanted)
 {
-    pm_lock_acquire(&source->lock);
+    if (PM_UNLIKELY(!pm_lock_acquire_unless_forking(&source->lock)))
+        return 0;
     void **base = pm_magazine_base(&heap->magazines[number]);
     unsigned taken = pm_heap_take(source, number, base + wanted, wanted);
     if (taken < wanted)
@@ -168,8 +172,9 @@ destination(struct pm_heap *heap, unsigned number)
     return owner != NULL ? owner : heap;
 }
 
-/* The oldest `count` entries, at most a batch, leave the magazine and return to where they belong. */
-static void
+/* The oldest `count` entries, at most a batch, leave the magazine and return to where they belong. False, with nothing
+ * done, while a fork holds the lock. */
+static bool
 flush(struct pm_heap *heap, unsigned number, unsigned count)
 {
     struct pm_magazine *magazine = &heap->magazines[number];
@@ -177,8 +182,9 @@ flush(struct pm_heap *heap, unsigned number, unsigned count)
     bool pooled = number <= PM_CLASS_LAST;
     enum pm_fault fault = PM_FAULT_NONE;
     struct pm_heap *owner = destination(heap, number);
+    if (PM_UNLIKELY(!pm_lock_acquire_unless_forking(&owner->lock)))
+        return false;
     count_moved(heap, number, count);
-    pm_lock_acquire(&owner->lock);
     unsigned left = pooled ? pm_heap_give(owner, base, count, &fault) : count;
     memcpy(others, base, left * sizeof(void *));
     memmove(base, base + count, (pm_magazine_count(magazine) - count) * sizeof(void *));
@@ -190,6 +196,7 @@ flush(struct pm_heap *heap, unsigned number, unsigned count)
         pm_heap_return(others, left, PM_FOUND_LATER);
     for (unsigned i = 0; !pooled && i < left; i++)
         pm_system_free(others[i]);
+    return true;
 }
 
 void
@@ -200,8 +207,7 @@ pm_magazine_flush(struct pm_heap *heap, unsigned number, void *block)
     if (pm_magazine_push(magazine, block))
         return;
     unsigned half = (magazine->capacity + 1u) / 2;
-    if (half != 0) {
-        flush(heap, number, half < PM_BATCH_MAX ? half : PM_BATCH_MAX);
+    if (half != 0 && flush(heap, number, half < PM_BATCH_MAX ? half : PM_BATCH_MAX)) {
         magazine->turned = true;
         pm_magazine_push(magazine, block);
     } else if (number <= PM_CLASS_LAST) {
@@ -219,7 +225,8 @@ pm_magazine_flush_all(struct pm_heap *heap)
         struct pm_magazine *magazine = &heap->magazines[number];
         flushed |= pm_magazine_count(magazine) != 0;
         for (unsigned count; (count = pm_magazine_count(magazine)) != 0;)
-            flush(heap, number, count < PM_BATCH_MAX ? count : PM_BATCH_MAX);
+            if (!flush(heap, number, count < PM_BATCH_MAX ? count : PM_BATCH_MAX))
+                return flushed;
         magazine->batch = 0;
         magazine->turned = false;
     }

@@ -211,6 +211,8 @@ pm_magazine_push(struct pm_magazine *magazine, void *block)
 
 struct pm_heap;
 
+/* None of these waits for a fork (lock.h): while one holds the locks, magazines stay as they are. */
+
 /* A block of the class, the magazine refilled on the way; NULL when no pool can be had. */
 void *pm_magazine_refill(struct pm_heap *heap, unsigned class);
 
@@ -220,7 +222,7 @@ void pm_magazine_flush(struct pm_heap *heap, unsigned number, void *block);
 /* A magazine of system blocks that has turned was found empty. */
 void pm_magazine_missed(struct pm_heap *heap, unsigned number);
 
-/* Empties all magazines of a heap; false when they were empty. */
+/* Empties all magazines of a heap, unless a fork is under way; false when they were empty. */
 bool pm_magazine_flush_all(struct pm_heap *heap);
 
 /* In a forked child, before a thread takes over a heap: the thread it lost may have been in the middle of a pop or a

@@ -53,8 +53,10 @@ void *pm_os_map(size_t size);
 void *pm_os_remap(void *address, size_t old_size, size_t new_size);
 bool pm_os_unmap(void *address, size_t size);
 
-/* Sleeps while *word is `value` (may return early); wakes one sleeper. */
+/* Sleeps while *word is `value` (may return early); wakes one sleeper. The second one sleeps no longer than so many
+ * milliseconds, and is false then. */
 void pm_os_wait(atomic_uint *word, unsigned value);
+bool pm_os_wait_for(atomic_uint *word, unsigned value, unsigned milliseconds);
 void pm_os_wake(atomic_uint *word);
 void pm_os_sleep(unsigned milliseconds);
 /* Lets other threads run. */

@@ -200,6 +200,16 @@ pm_os_wait(atomic_uint *word, unsigned value)
     errno = saved;
 }
 
+bool
+pm_os_wait_for(atomic_uint *word, unsigned value, unsigned milliseconds)
+{
+    struct timespec time = {milliseconds / 1000, (long)(milliseconds % 1000) * 1000000};
+    int saved = errno;
+    bool expired = syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &time, NULL, 0) != 0 && errno == ETIMEDOUT;
+    errno = saved;
+    return !expired;
+}
+
 void
 pm_os_sleep(unsigned milliseconds)
 {

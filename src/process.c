@@ -14,7 +14,8 @@
 #include "system.h"
 
 static struct pm_lock registry_lock;
-static struct pm_heap *heaps;  /* all, linked by next */
+static struct pm_heap *heaps;  /* all, linked by next; written with the lock held, at one end */
+static struct pm_heap *_Atomic leavers; /* linked by next_parked: to be parked by whoever gets the lock */
 static struct pm_heap *_Atomic parked; /* linked by next_parked; written with the lock held */
 static size_t parked_count;
 static bool lost_threads; /* in a forked child */
@@ -22,17 +23,14 @@ static bool lost_threads; /* in a forked child */
 struct pm_heap *const *const pm_process_heaps = &heaps;
 
 static pthread_key_t exit_key;
-static bool have_exit_key;
+static bool have_exit_key, have_handlers;
 
 /* ---- Threads ---- */
 
 struct pm_heap *
 pm_process_newest_heap(void)
 {
-    pm_lock_acquire(&registry_lock);
-    struct pm_heap *heap = heaps;
-    pm_lock_release(&registry_lock);
-    return heap;
+    return __atomic_load_n(&heaps, __ATOMIC_ACQUIRE);
 }
 
 size_t
@@ -51,15 +49,17 @@ make_heap(void)
     struct pm_heap *heap = pm_heap_create();
     if (heap != NULL) {
         heap->next = heaps;
-        heaps = heap;
+        __atomic_store_n(&heaps, heap, __ATOMIC_RELEASE); /* others read it without the lock */
     }
     return heap;
 }
 
+/* NULL when there is no memory, and during a fork. */
 static struct pm_heap *
 take_heap(void)
 {
-    pm_lock_acquire(&registry_lock);
+    if (!pm_lock_acquire_unless_forking(&registry_lock))
+        return NULL;
     struct pm_heap *heap = parked;
     if (heap != NULL) {
         parked = heap->next_parked;
@@ -69,8 +69,10 @@ take_heap(void)
     } else {
         heap = make_heap();
     }
-    if (heap != NULL)
+    if (heap != NULL) {
+        heap->owner = pm_lock_number();
         heap->state = PM_HEAP_OWNED;
+    }
     pm_lock_release(&registry_lock);
     return heap;
 }
@@ -83,6 +85,30 @@ park(struct pm_heap *heap)
     heap->next_parked = parked;
     parked = heap;
     parked_count++;
+}
+
+/* The registry's lock is held. */
+static void
+park_leavers(void)
+{
+    struct pm_heap *heap = atomic_exchange(&leavers, NULL);
+    while (heap != NULL) {
+        struct pm_heap *next = heap->next_parked;
+        park(heap);
+        heap = next;
+    }
+}
+
+/* A fork that has the lock does it at its end; so a thread's exit does not wait for one. */
+static void
+settle_leavers(void)
+{
+    while (atomic_load(&leavers) != NULL && !pm_lock_refuses(&registry_lock)) {
+        if (!pm_lock_acquire_unless_forking(&registry_lock))
+            continue;
+        park_leavers();
+        pm_lock_release(&registry_lock);
+    }
 }
 
 /* ---- Threads without a heap of their own ---- */
@@ -113,7 +139,8 @@ does_without(void)
 static void
 leave_a_heap(void)
 {
-    pm_lock_acquire(&registry_lock);
+    if (!pm_lock_acquire_unless_forking(&registry_lock))
+        return;
     struct pm_heap *heap = parked == NULL ? make_heap() : NULL;
     if (heap != NULL)
         park(heap);
@@ -132,61 +159,112 @@ leave(void *pointer)
         pm_magazine_flush_all(heap);
         pm_heap_drop_runs(heap);
         pm_heap_current = &pm_heap_late; /* before another thread can own it: a signal handler may allocate */
-        pm_lock_acquire(&registry_lock);
-        park(heap);
-        pm_lock_release(&registry_lock);
+        heap->next_parked = atomic_load(&leavers);
+        while (!atomic_compare_exchange_weak(&leavers, &heap->next_parked, heap)) {
+        }
+        settle_leavers();
     }
     pm_heap_current = &pm_heap_late;
 }
 
+/* ---- The state of the start ---- */
+
+/* While a thread is at it, the process's number is above these two bits: a child that was forked meanwhile sees that
+ * nobody is at it there. */
+enum { NOT_STARTED, STARTED, STARTING };
+static atomic_uint state;
+static PM_THREAD_LOCAL bool starting;
+
+static unsigned
+starting_here(void)
+{
+    return (unsigned)pm_os_pid() << 2 | STARTING;
+}
+
+/* In a child, which may have the parent's number in another namespace, and whose thread may be the one that starts. */
+static void
+forget_lost_start(void)
+{
+    if (atomic_load(&state) != STARTED)
+        atomic_store(&state, starting ? starting_here() : NOT_STARTED);
+}
+
 /* ---- Fork ---- */
+
+/* The locks that a fork holds (lock.h). NULL, or the one that another thread has kept for long. */
+static struct pm_lock *
+take_locks(void)
+{
+    if (!pm_lock_fork_take(&registry_lock))
+        return &registry_lock;
+    for (struct pm_heap *heap = heaps; heap != NULL; heap = heap->next)
+        if (!pm_lock_fork_take(&heap->lock))
+            return &heap->lock;
+    return pm_lock_fork_take(&pm_region_lock) ? NULL : &pm_region_lock;
+}
+
+static void
+give_locks(void)
+{
+    pm_lock_fork_give(&pm_region_lock);
+    for (struct pm_heap *heap = heaps; heap != NULL; heap = heap->next)
+        pm_lock_fork_give(&heap->lock);
+    pm_lock_fork_give(&registry_lock);
+}
 
 /* The forking thread takes every lock, so that the child finds each heap between two batches. */
 static void
 before_fork(void)
 {
-    pm_lock_acquire(&registry_lock);
-    for (struct pm_heap *heap = heaps; heap != NULL; heap = heap->next)
-        pm_lock_acquire(&heap->lock);
-    pm_lock_acquire(&pm_map_lock);
-    pm_lock_acquire(&pm_region_lock);
     pm_lock_fork_begin();
+    for (struct pm_lock *busy; (busy = take_locks()) != NULL;) {
+        give_locks();
+        pm_lock_acquire(busy);
+        pm_lock_release(busy);
+    }
 }
 
 static void
-release_all(void)
+after_fork(void)
 {
-    pm_lock_fork_end();
-    pm_lock_release(&pm_region_lock);
-    pm_lock_release(&pm_map_lock);
-    for (struct pm_heap *heap = heaps; heap != NULL; heap = heap->next)
-        pm_lock_release(&heap->lock);
-    pm_lock_release(&registry_lock);
+    if (!pm_lock_fork_end())
+        return;
+    give_locks();
+    settle_leavers();
+    pm_heap_return_deferred();
 }
 
 /* The other threads do not exist here. Their heaps are whole (magazine.h) and wait for new threads, with whatever is in
- * their magazines: a child that executes another program at once pays no more than this loop for them. */
+ * their magazines: a child that executes another program at once pays no more than this loop for them. When the fork
+ * interrupted a section of this thread that changes the lists, they stay as they are, and are lost. */
 static void
 after_fork_in_child(void)
 {
-    for (struct pm_heap *heap = heaps; heap != NULL; heap = heap->next)
-        if (heap->state == PM_HEAP_OWNED && heap != pm_heap_current)
-            park(heap);
+    pm_map_mend();
     lost_threads = true;
-    release_all();
+    if (pm_lock_fork_has(&registry_lock)) {
+        park_leavers();
+        for (struct pm_heap *heap = heaps; heap != NULL; heap = heap->next)
+            if (heap->state == PM_HEAP_OWNED && heap->owner != pm_lock_thread)
+                park(heap);
+    }
+    forget_lost_start();
+    after_fork();
 }
 
 /* ---- Start and end ---- */
 
-enum { NOT_STARTED, STARTING, STARTED };
-static atomic_uint state;
-
+/* Done again from the beginning in a child whose starting thread was lost. */
 static void
 start(void)
 {
     int saved = errno;
+    /* First, so that a fork by another thread finds what follows between two changes. */
+    if (!have_handlers)
+        have_handlers = pthread_atfork(before_fork, after_fork, after_fork_in_child) == 0;
     pm_options_read(environ);
-    pm_region_init(pm_options.region);
+    if (pm_region.size == 0)
+        pm_region_init(pm_options.region);
     /* From here on this thread's requests are served, also those of the calls below. */
     if (pm_region.size != 0) {
         struct pm_heap *heap = take_heap();
@@ -195,10 +273,10 @@ start(void)
     }
     pm_system_resolve();
     pm_system_probe();
-    have_exit_key = pthread_key_create(&exit_key, leave) == 0;
+    if (!have_exit_key)
+        have_exit_key = pthread_key_create(&exit_key, leave) == 0;
     if (have_exit_key && pm_heap_current != &pm_heap_none)
         pthread_setspecific(exit_key, pm_heap_current);
-    pthread_atfork(before_fork, release_all, after_fork_in_child);
     errno = saved;
 }
 
@@ -207,21 +285,24 @@ start(void)
 bool
 pm_process_start(void)
 {
-    static PM_THREAD_LOCAL bool starting;
-    if (PM_LIKELY(atomic_load_explicit(&state, memory_order_acquire) == STARTED))
+    unsigned seen = atomic_load_explicit(&state, memory_order_acquire);
+    if (PM_LIKELY(seen == STARTED))
         return true;
     if (starting)
         return false;
-    unsigned expected = NOT_STARTED;
-    if (atomic_compare_exchange_strong(&state, &expected, STARTING)) {
-        starting = true;
-        start();
-        starting = false;
-        atomic_store_explicit(&state, STARTED, memory_order_release);
-        return true;
+    unsigned here = starting_here();
+    while (seen != STARTED) {
+        starting = seen != here && atomic_compare_exchange_strong(&state, &seen, here);
+        if (starting) {
+            start();
+            atomic_store_explicit(&state, STARTED, memory_order_release);
+            starting = false;
+            return true;
+        }
+        if (seen == here)
+            pm_os_yield();
+        seen = atomic_load_explicit(&state, memory_order_acquire);
     }
-    while (atomic_load_explicit(&state, memory_order_acquire) != STARTED)
-        pm_os_yield();
     return true;
 }
 

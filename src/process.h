@@ -8,6 +8,12 @@
  * destroyed. What other threads free into a parked heap goes to its pools as ever, and its empty arenas return to the
  * region. When no heap is parked, a new thread makes its first requests without one: it gets block by block from the
  * first heap's pools.
+ *
+ * Neither a request nor the exit of a thread waits for a fork (lock.h): a thread that needs a heap meanwhile does
+ * without for now, and one that leaves its heap puts it on a list, from which the fork parks it at its end.
+ *
+ * A child that is forked while another thread starts the library starts it again. The start begins with the handlers of
+ * fork, so that what it has done so far is whole in the child.
  */
 #ifndef PM_PROCESS_H
 #define PM_PROCESS_H

@@ -52,6 +52,17 @@ start(void)
     }
 }
 
+/* The fork may have come from a signal handler that interrupted a change to this thread's magazines: what starting a
+ * thread allocates must not come from them. */
+static void
+start_in_child(void)
+{
+    struct pm_heap *heap = pm_heap_current;
+    pm_heap_current = &pm_heap_late;
+    start();
+    pm_heap_current = heap;
+}
+
 /* Not with the first request that needs it: that may come from within pthread_create or while libc holds a lock. */
 __attribute__((constructor)) static void
 start_early(void)
@@ -61,7 +72,7 @@ start_early(void)
         return;
     int saved = errno;
     start();
-    pthread_atfork(NULL, NULL, start);
+    pthread_atfork(NULL, NULL, start_in_child);
     errno = saved;
 }
 

@@ -485,7 +485,8 @@ retreat(void)
 bool
 pm_region_age(uint64_t now)
 {
-    pm_lock_acquire(&pm_region_lock);
+    if (!pm_lock_acquire_unless_forking(&pm_region_lock))
+        return true;
     pm_keep_age(&keep, now);
     balance();
     retreat();
@@ -500,7 +501,8 @@ pm_region_purge(void)
     bool any = false;
     unsigned purged;
     do {
-        pm_lock_acquire(&pm_region_lock);
+        if (!pm_lock_acquire_unless_forking(&pm_region_lock))
+            break;
         keep.refusals = 0;
         purged = purge_chunks(true, 0, PURGE_MAX);
         if (purged == 0)
@@ -513,10 +515,22 @@ pm_region_purge(void)
 
 /* The page map keeps its page: it is one in 4096, and all zero. */
 bool
+pm_region_can_give(size_t wanted)
+{
+    bool limited = pm_os_address_space_limit() != SIZE_MAX;
+    if (!pm_lock_acquire_unless_forking(&pm_region_lock))
+        return false;
+    bool enough = wanted <= (limited ? counts.reserved_bytes : counts.committed_bytes);
+    pm_lock_release(&pm_region_lock);
+    return enough;
+}
+
+bool
 pm_region_decommit(size_t wanted)
 {
     bool done = false;
-    pm_lock_acquire(&pm_region_lock);
+    if (!pm_lock_acquire_unless_forking(&pm_region_lock))
+        return false;
     bool enough = counts.arenas_free >= wanted / PM_ARENA_SIZE;
     while (enough && last_chunk_is_free()) {
         struct arenas arenas = arenas_of(committed_chunks - 1);
@@ -535,7 +549,8 @@ pm_region_shrink(size_t wanted)
 {
     if (pm_os_address_space_limit() == SIZE_MAX)
         return false;
-    pm_lock_acquire(&pm_region_lock);
+    if (!pm_lock_acquire_unless_forking(&pm_region_lock))
+        return false;
     size_t used = (size_t)committed_chunks << PM_CHUNK_SHIFT;
     bool shrunk = pm_region.size > used && wanted <= pm_region.size - used && give_back_rest();
     pm_lock_release(&pm_region_lock);
@@ -546,7 +561,8 @@ void
 pm_region_obey_limit(void)
 {
     size_t limit = pm_os_address_space_limit();
-    pm_lock_acquire(&pm_region_lock);
+    if (!pm_lock_acquire_unless_forking(&pm_region_lock))
+        return; /* the next chunk notices it */
     may_grow_at = 0;
     if (counts.reserved_bytes > limit / LIMIT_SHARE)
         give_back_rest();

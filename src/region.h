@@ -112,6 +112,9 @@ bool pm_region_age(uint64_t now);
 /* The same of all; true when there was any. */
 bool pm_region_purge(void);
 
+/* Whether `wanted` bytes might come together if the region gave up everything, and all pools were empty. */
+bool pm_region_can_give(size_t wanted);
+
 /* What is left to a program that runs out of memory or of address space: the chunks at the end of the accessible part
  * whose arenas are all free go out of use. Nothing is done, and false returned, when that cannot amount to `wanted`
  * bytes. */

@@ -88,6 +88,8 @@ void *pm_map_memalign(size_t alignment, size_t size);
 size_t pm_map_usable_size(void *block);
 void pm_map_info(struct pm_system_info *info);
 bool pm_map_owns(const void *block);
+/* In a forked child. */
+void pm_map_mend(void);
 
 extern struct pm_lock pm_map_lock;
 extern size_t pm_map_count; /* blocks alive */

@@ -59,12 +59,12 @@ link_mapping(struct mapping *mapping)
     mapping->next = mappings;
     if (mappings != NULL)
         mappings->previous = mapping;
-    mappings = mapping;
     uintptr_t block = (uintptr_t)mapping + HEADER;
     if (block < atomic_load_explicit(&lowest_block, memory_order_relaxed))
         atomic_store_explicit(&lowest_block, block, memory_order_relaxed);
     if (block > atomic_load_explicit(&highest_block, memory_order_relaxed))
         atomic_store_explicit(&highest_block, block, memory_order_relaxed);
+    __atomic_store_n(&mappings, mapping, __ATOMIC_RELEASE); /* whole, for pm_map_mend */
     pm_map_count++;
     mapped_bytes += mapping->size;
     pm_lock_release(&pm_map_lock);
@@ -83,6 +83,24 @@ unlink_mapping(struct mapping *mapping)
     pm_map_count--;
     mapped_bytes -= mapping->size;
     pm_lock_release(&pm_map_lock);
+}
+
+/* The lock is a leaf, held for a few stores, and a fork does not take it. In the child a lost thread may have it. The
+ * list is whole from its first entry on at every instant: one store puts a mapping on it or takes one off. What goes
+ * with that is made anew. */
+void
+pm_map_mend(void)
+{
+    if (!pm_lock_fork_reclaim(&pm_map_lock))
+        return;
+    pm_map_count = 0;
+    mapped_bytes = 0;
+    struct mapping *previous = NULL;
+    for (struct mapping *mapping = mappings; mapping != NULL; previous = mapping, mapping = mapping->next) {
+        mapping->previous = previous;
+        pm_map_count++;
+        mapped_bytes += mapping->size;
+    }
 }
 
 void *

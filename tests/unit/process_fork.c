@@ -133,7 +133,7 @@ allocate_in_handler(void)
     void *blocks[400];
     if (!handlers_allocate)
         return;
-    REQUIRE(pm_lock_forking() && pm_region_lock.state != 0, "the locks are not held");
+    REQUIRE(pm_lock_forking() && pm_lock_fork_has(&pm_region_lock), "the locks are not held");
     for (size_t i = 0; i < 400; i++) {
         blocks[i] = pm_malloc(i * 3);
         REQUIRE(blocks[i] != NULL, "no memory");
@@ -142,7 +142,7 @@ allocate_in_handler(void)
     for (size_t i = 0; i < 400; i++)
         pm_free(blocks[i]);
     pm_trim(0);
-    REQUIRE(pm_lock_forking() && pm_region_lock.state != 0, "the locks were let go");
+    REQUIRE(pm_lock_forking() && pm_lock_fork_has(&pm_region_lock), "the locks were let go");
 }
 
 __attribute__((constructor(101))) static void
