@@ -341,4 +341,25 @@ __attribute__((constructor)) static void
 start_early(void)
 {
     pm_process_start();
+    /* Another thread or the kernel is going to call into this code. */
+    if (pm_options.purge_thread || pm_options.stats_signal != 0)
+        pm_system_stay();
+}
+
+/* The plugin that contains this code is closed, or the process ends: what comes after this, the last destructor of the
+ * object, must not call into it, and other threads and other objects' destructors go on. Threads no longer park their
+ * heaps; libc removes the handlers of fork by itself. Blocks may still be in use, so what is left in the region stays;
+ * the memory that is free goes, and the addresses that were never used. */
+__attribute__((destructor(101))) static void
+end_late(void)
+{
+    if (!pm_system_may_go())
+        return;
+    if (have_exit_key)
+        pthread_key_delete(exit_key);
+    have_exit_key = false;
+    for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next)
+        pm_heap_purge(heap);
+    pm_region_purge();
+    pm_region_finish();
 }

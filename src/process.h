@@ -14,6 +14,9 @@
  *
  * A child that is forked while another thread starts the library starts it again. The start begins with the handlers of
  * fork, so that what it has done so far is whole in the child.
+ *
+ * When dlclose takes the code away, which happens to plugins that contain libpoolmalloc_api.a, threads that exit later
+ * are not called back. Not covered: a thread that exits in the very moment of the dlclose.
  */
 #ifndef PM_PROCESS_H
 #define PM_PROCESS_H

@@ -570,6 +570,15 @@ pm_region_obey_limit(void)
 }
 
 void
+pm_region_finish(void)
+{
+    if (!pm_lock_acquire_unless_forking(&pm_region_lock))
+        return;
+    give_back_rest();
+    pm_lock_release(&pm_region_lock);
+}
+
+void
 pm_region_counts(struct pm_region_counts *result)
 {
     pm_lock_acquire(&pm_region_lock);

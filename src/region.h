@@ -129,6 +129,9 @@ bool pm_region_shrink(size_t wanted);
  * reserved. */
 void pm_region_obey_limit(void);
 
+/* The last part of the program's life begins: the same in any case. */
+void pm_region_finish(void);
+
 void pm_region_counts(struct pm_region_counts *counts);
 
 /* The taken arena at or behind `arena`, 0 when there is none; pass 0 to begin. An arena can be given back, or taken, as

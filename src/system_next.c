@@ -95,3 +95,14 @@ pm_system_resolve(void)
 #endif
     pm_system = found;
 }
+
+bool
+pm_system_may_go(void)
+{
+    return false; /* it serves malloc */
+}
+
+void
+pm_system_stay(void)
+{
+}

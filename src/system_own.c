@@ -3,10 +3,21 @@
  * The system allocator as the program's own malloc: for the library with the pm_* interface only.
  */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <malloc.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 
 #include "system.h"
+
+/* A static program need not contain them. */
+extern int dladdr(const void *address, Dl_info *info) __attribute__((weak));
+extern void *dlopen(const char *path, int mode) __attribute__((weak));
+
+/* Where the linker puts the beginning of the object that this code is part of. */
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+
+static bool stays;
 
 #ifdef __GLIBC__
 static void
@@ -32,4 +43,21 @@ pm_system_resolve(void)
         .info = own_info,
 #endif
     };
+}
+
+/* The main program stays: its program headers follow the beginning of the object. */
+bool
+pm_system_may_go(void)
+{
+    return !stays && getauxval(AT_PHDR) - (uintptr_t)__ehdr_start >= 4096;
+}
+
+void
+pm_system_stay(void)
+{
+    Dl_info info;
+    if (dlopen == NULL || dladdr == NULL || !pm_system_may_go() || dladdr(&stays, &info) == 0)
+        return;
+    /* One reference, never given back, does it too where there is no RTLD_NODELETE. */
+    stays = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE) != NULL;
 }

@@ -45,3 +45,14 @@ pm_system_resolve(void)
 #endif
     };
 }
+
+bool
+pm_system_may_go(void)
+{
+    return false; /* it serves malloc */
+}
+
+void
+pm_system_stay(void)
+{
+}
