@@ -165,6 +165,8 @@ Test(os, failing_calls_keep_errno)
     pm_os_write(-1, "x", 1);
     atomic_uint word = 0;
     pm_os_wait(&word, 1);
+    REQUIRE(pm_os_wait_for(&word, 1, 60000), "another value, and it waited");
+    REQUIRE(!pm_os_wait_for(&word, 0, 1), "nobody woke it");
     pm_os_wake(&word);
     pm_os_yield();
     REQUIRE(errno == MARK, "errno became %d", errno);
