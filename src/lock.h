@@ -15,8 +15,8 @@
  * that holds one of those may be about to allocate: were it to wait for the fork, the fork would wait for it.
  *
  *   So nobody waits for a fork. pm_lock_acquire_unless_forking fails when a fork has held the lock for a millisecond,
- *   and at once for the rest of that fork. The caller then does without what the lock guards: a request is served by the
- *   system allocator, whose own fork handling libc does last; a block that is freed waits on a list that the fork
+ *   and at once for the rest of that fork. The caller then does without what the lock guards: a request is served by
+ *   the system allocator, whose own fork handling libc does last; a block that is freed waits on a list that the fork
  *   empties at its end (heap.h). Nothing changes behind the fork's back, so the child's copy is right.
  *
  *   pm_lock_acquire does not fail. It is for a lock that is only taken by who holds one that comes before it in the

@@ -5,15 +5,15 @@
  *
  * A heap is owned by a thread, or parked: its thread has exited, its magazines are empty (in a forked child they hold
  * what a lost thread had at hand, and they hold something when the thread exited during a fork), and a thread that
- * starts takes it over, the one parked last first. Heaps are never destroyed. What other threads free into a parked heap
- * goes to its pools as ever, and its empty arenas return to the region. When no heap is parked, a new thread makes its
- * first requests without one: it gets block by block from the first heap's pools.
+ * starts takes it over, the one parked last first. Heaps are never destroyed. What other threads free into a parked
+ * heap goes to its pools as ever, and its empty arenas return to the region. When no heap is parked, a new thread
+ * makes its first requests without one: it gets block by block from the first heap's pools.
  *
  * Neither a request nor the exit of a thread waits for a fork (lock.h): a thread that needs a heap meanwhile does
  * without for now, and one that leaves its heap puts it on a list, from which the fork parks it at its end.
  *
- * A child that is forked while another thread starts the library starts it again. The start begins with the handlers of
- * fork, so that what it has done so far is whole in the child.
+ * A child that is forked while another thread starts the library starts it again. The start begins with the handlers
+ * of fork, so that what it has done so far is whole in the child.
  *
  * When dlclose takes the code away, which happens to plugins that contain libpoolmalloc_api.a, threads that exit later
  * are not called back. Not covered: a thread that exits in the very moment of the dlclose.

@@ -70,8 +70,8 @@ int pm_system_option(int parameter, int value);
 /* Fills the table. Called once, when the library starts and the pools work already. It may allocate. */
 void pm_system_resolve(void);
 
-/* Whether dlclose can take this code away: that of a plugin that contains the library with the pm_* interface. And that it
- * must not, from now on. */
+/* Whether dlclose can take this code away: that of a plugin that contains the library with the pm_* interface. And that
+ * it must not, from now on. */
 bool pm_system_may_go(void);
 void pm_system_stay(void);
 

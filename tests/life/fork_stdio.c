@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * fork takes locks of stdio behind the library's back. One thread reads a long line, for which stdio asks for larger and
- * larger buffers while it holds the file; one flushes all files, for which it holds their list and waits for the file;
- * and one forks, for which libc waits for the list. The argument is the number of forks.
+ * fork takes locks of stdio behind the library's back. One thread reads a long line, for which stdio asks for larger
+ * and larger buffers while it holds the file; one flushes all files, for which it holds their list and waits for the
+ * file; and one forks, for which libc waits for the list. The argument is the number of forks.
  */
 #include "support/check.h"
 #include "watchdog.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A process forks while a library is being started in it, by another thread, or by the thread that forks, which is then in
- * a signal handler. The child uses the library. The start is held up where it tries out the malloc behind it, which is
- * this program's.
+ * A process forks while a library is being started in it, by another thread, or by the thread that forks, which is
+ * then in a signal handler. The child uses the library. The start is held up where it tries out the malloc behind it,
+ * which is this program's.
  *
  * usage: plugin_start PLUGIN other|same
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A plugin that contains libpoolmalloc_api.a. What its host calls is reached through pointers, which the host gets before
- * the library in here starts.
+ * A plugin that contains libpoolmalloc_api.a. What its host calls is reached through pointers, which the host gets
+ * before the library in here starts.
  */
 #include "pools_plugin.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * lock.h: one thread at a time; a thread that waits sleeps and is woken; what the lock's word says meanwhile; the thread
- * that forks, for which locks count as taken; the others, which do not wait for it; and sections that a fork interrupts.
+ * lock.h: one thread at a time; a thread that waits sleeps and is woken; what the lock's word says meanwhile; the
+ * thread that forks, for which locks count as taken; the others, which do not wait for it; and sections that a fork
+ * interrupts.
  */
 #include "lock.h"
 
