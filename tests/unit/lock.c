@@ -248,7 +248,8 @@ Test(lock, who_waits_already_need_not_wait_for_a_fork)
     pm_lock_acquire(&lock);
     for (int i = 0; i < SLEEPERS; i++)
         threads[i] = start(be_refused_in_the_end, NULL);
-    await_sleeper();
+    while (!(word_of(&lock) & PM_LOCK_SLEEPERS))
+        pause_ms(1);
     pm_lock_fork_begin();
     atomic_store(&lock.state, pm_lock_number() | PM_LOCK_FORK | PM_LOCK_SLEEPERS); /* nobody gets in between */
     for (int i = 0; i < SLEEPERS; i++)
