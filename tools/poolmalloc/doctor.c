@@ -40,23 +40,50 @@ static const struct option options[] = {
     {NULL, 0, NULL, 0},
 };
 
+/* Whether the program would run on poolmalloc. */
+enum state { ACTIVE, LINKED, NOT_ACTIVE, UNKNOWN };
+
+static enum state
+judge(const struct pm_program *program, struct pm_objects *objects, const char *library, char **why)
+{
+    enum pm_verdict verdict = program->verdict;
+    *why = pm_command_format("%s", program->reason);
+    if (verdict == PM_STATIC_POOLMALLOC)
+        return LINKED;
+    if (verdict != PM_PRELOADABLE && verdict != PM_OWN_MALLOC && verdict != PM_OWN_POOLMALLOC)
+        return NOT_ACTIVE;
+    char *problem = pm_objects_of_program(objects, program, library);
+    if (problem == NULL || verdict != PM_PRELOADABLE) {
+        free(problem);
+        return verdict == PM_PRELOADABLE ? ACTIVE : verdict == PM_OWN_POOLMALLOC ? LINKED : NOT_ACTIVE;
+    }
+    free(*why);
+    *why = problem;
+    return UNKNOWN;
+}
+
 static int
 diagnose_program(const char *name, const char *library)
 {
+    static const char *const headings[] = {
+        [ACTIVE] = "poolmalloc would be active",
+        [LINKED] = "poolmalloc is linked into it",
+        [NOT_ACTIVE] = "poolmalloc would not be active",
+        [UNKNOWN] = "whether poolmalloc would be active is not known",
+    };
     struct pm_program program;
+    struct pm_objects objects = {0};
+    char *why;
     pm_program_examine(&program, name, library);
     if (program.verdict == PM_NO_PROGRAM)
         pm_command_fail(PM_STATUS_NOT_FOUND, "%s: %s", name, program.reason);
     if (program.verdict == PM_NOT_EXECUTABLE)
         pm_command_fail(PM_STATUS_NOT_EXECUTABLE, "%s: %s", name, program.reason);
-    bool linked = program.verdict == PM_STATIC_POOLMALLOC || program.verdict == PM_OWN_POOLMALLOC;
-    bool active = linked || program.verdict == PM_PRELOADABLE;
-    printf("%s: poolmalloc %s\n\n", name,
-           !active  ? "would not be active"
-           : linked ? "is linked into it"
-                    : "would be active");
-    if (!active)
-        printf("  why not      %s\n", program.reason);
+    enum state state = judge(&program, &objects, library, &why);
+    bool linked = state == LINKED;
+    printf("%s: %s\n\n", name, headings[state]);
+    if (state == NOT_ACTIVE || state == UNKNOWN)
+        printf("  why%s      %s\n", state == UNKNOWN ? "    " : " not", why);
     printf("  program      %s\n", program.path);
     if (program.script)
         printf("  a script of  %s\n", program.binary);
@@ -65,14 +92,13 @@ diagnose_program(const char *name, const char *library)
     if (program.allocator != NULL && !linked)
         printf("  note         %s is linked into the program; what calls it directly passes poolmalloc by\n",
                program.allocator);
-    struct pm_objects objects = {0};
-    if (program.verdict == PM_PRELOADABLE || program.verdict == PM_OWN_MALLOC || program.verdict == PM_OWN_POOLMALLOC)
-        pm_objects_of_program(&objects, &program, library);
-    pm_objects_print(&objects);
+    if (state != UNKNOWN)
+        pm_objects_print(&objects);
     pm_objects_free(&objects);
-    pm_doctor_hint_python(program.binary, getenv("PYTHONMALLOC"), active);
+    free(why);
+    pm_doctor_hint_python(program.binary, getenv("PYTHONMALLOC"), state == ACTIVE || linked);
     pm_limits_print(0);
-    return active ? PM_STATUS_OK : PM_STATUS_INACTIVE;
+    return state == ACTIVE || linked ? PM_STATUS_OK : PM_STATUS_INACTIVE;
 }
 
 static int

@@ -26,8 +26,9 @@ void pm_objects_add(struct pm_objects *objects, const char *name, const char *pa
 void pm_objects_free(struct pm_objects *objects);
 
 /* The objects that the dynamic linker would load for a program, by its own word: it is run in the mode of ldd(1), in
- * which it stops before the program's first instruction. */
-void pm_objects_of_program(struct pm_objects *objects, const struct pm_program *program, const char *library);
+ * which it stops before the program's first instruction. NULL, or, when it cannot be asked, one clause that says why;
+ * the caller frees it. The program itself is in the list in any case. */
+char *pm_objects_of_program(struct pm_objects *objects, const struct pm_program *program, const char *library);
 
 /* A section that says which object serves which allocation functions, and which one stands behind poolmalloc. */
 void pm_objects_print(const struct pm_objects *objects);

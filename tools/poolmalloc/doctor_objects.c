@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include "doctor.h"
 #include "elf_file.h"
 #include "library.h"
+#include "loader.h"
 #include "program.h"
 
 static const struct {
@@ -153,19 +155,13 @@ take_line(struct pm_objects *objects, char *line)
         pm_objects_add(objects, path, path);
 }
 
-void
-pm_objects_of_program(struct pm_objects *objects, const struct pm_program *program, const char *library)
+/* Runs the dynamic linker in the mode of ldd(1), and takes what it prints. */
+static void
+ask_loader(struct pm_objects *objects, const char *loader, const char *binary, const char *library)
 {
-    struct pm_elf elf;
-    pm_objects_add(objects, program->binary, program->binary);
-    if (!pm_elf_open(&elf, program->binary))
-        return;
-    char *interpreter = pm_command_format("%s", elf.interpreter);
-    pm_elf_close(&elf);
     int ends[2];
-    char *binary = realpath(program->binary, NULL);
-    if (binary == NULL || pipe(ends) != 0)
-        pm_command_fail(PM_STATUS_NOT_EXECUTABLE, "%s: %s", program->binary, strerror(errno));
+    if (pipe(ends) != 0)
+        pm_command_fail(PM_STATUS_NOT_EXECUTABLE, "%s: %s", binary, strerror(errno));
     fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
@@ -173,7 +169,7 @@ pm_objects_of_program(struct pm_objects *objects, const struct pm_program *progr
         dup2(ends[1], STDOUT_FILENO);
         close(ends[0]);
         close(ends[1]);
-        execl(interpreter, interpreter, "--list", binary, (char *)NULL);
+        execl(loader, loader, "--list", binary, (char *)NULL);
         _exit(PM_STATUS_NOT_EXECUTABLE);
     }
     close(ends[1]);
@@ -184,6 +180,27 @@ pm_objects_of_program(struct pm_objects *objects, const struct pm_program *progr
     if (output != NULL)
         fclose(output);
     waitpid(child, NULL, 0);
+}
+
+char *
+pm_objects_of_program(struct pm_objects *objects, const struct pm_program *program, const char *library)
+{
+    struct pm_elf elf;
+    char loader[PATH_MAX];
+    const char *reason;
+    pm_objects_add(objects, program->binary, program->binary);
+    if (!pm_elf_open(&elf, program->binary))
+        return pm_command_format("its file cannot be read: %s", strerror(errno));
+    char *interpreter = pm_command_format("%s", elf.interpreter), *problem = NULL;
+    pm_elf_close(&elf);
+    char *binary = realpath(program->binary, NULL);
+    if (binary == NULL)
+        problem = pm_command_format("%s", strerror(errno));
+    else if (!pm_loader_may_run(interpreter, loader, &reason))
+        problem = pm_command_format("its dynamic linker %s %s", interpreter, reason);
+    else
+        ask_loader(objects, loader, binary, library);
     free(binary);
     free(interpreter);
+    return problem;
 }
