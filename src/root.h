@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The root: where a reader of a process's memory finds the heap. The library exports it under the name pm_root; from it
- * on everything is reached by pointers, so that the reader needs neither debug information nor the process's help.
+ * The root: where a reader of a process's memory finds the heap. A note (note.h) says where it is, and the shared library
+ * exports it under the name pm_root; from it on everything is reached by pointers, so that the reader needs neither debug
+ * information nor the process's help.
  *
  * A reader is built from the same headers as the library it reads. It compares `layout`, `fingerprint` and `root_bytes`
  * with its own before it believes anything else. Layer 4: uses heap.h, region.h, options.h.

@@ -27,6 +27,16 @@ bits_in(uint64_t word)
 
 /* ---- The root ---- */
 
+/* The version is what another process says, and goes to terminals and into JSON as it is. */
+static void
+make_printable(char version[sizeof ((struct pm_root *)0)->version])
+{
+    version[sizeof ((struct pm_root *)0)->version - 1] = '\0';
+    for (char *character = version; *character != '\0'; character++)
+        if (*character <= ' ' || *character > '~' || *character == '"' || *character == '\\')
+            *character = '?';
+}
+
 enum pm_snapshot_result
 pm_snapshot_root(const struct pm_reader *reader, uintptr_t address, struct pm_root *root)
 {
@@ -34,7 +44,7 @@ pm_snapshot_root(const struct pm_reader *reader, uintptr_t address, struct pm_ro
     /* The root of another layout may be shorter: first what all of them have. */
     if (!fetch(reader, (const void *)address, root, offsetof(struct pm_root, pool_shift)))
         return PM_SNAPSHOT_UNREADABLE;
-    root->version[sizeof root->version - 1] = '\0';
+    make_printable(root->version);
     if (memcmp(root->magic, PM_ROOT_MAGIC, sizeof root->magic) != 0)
         return PM_SNAPSHOT_NO_ROOT;
     if (root->layout != PM_ROOT_LAYOUT || root->root_bytes != sizeof *root ||
@@ -42,7 +52,7 @@ pm_snapshot_root(const struct pm_reader *reader, uintptr_t address, struct pm_ro
         return PM_SNAPSHOT_OTHER;
     if (!fetch(reader, (const void *)address, root, sizeof *root))
         return PM_SNAPSHOT_UNREADABLE;
-    root->version[sizeof root->version - 1] = '\0';
+    make_printable(root->version);
     if (root->pool_shift != PM_POOL_SHIFT || root->arena_shift != PM_ARENA_SHIFT ||
         root->chunk_shift != PM_CHUNK_SHIFT || root->class_count != PM_CLASS_LAST)
         return PM_SNAPSHOT_OTHER;

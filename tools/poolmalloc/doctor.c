@@ -16,6 +16,7 @@
 #include "doctor.h"
 #include "library.h"
 #include "poolmalloc.h"
+#include "printable.h"
 #include "program.h"
 
 static const char help[] =
@@ -52,7 +53,19 @@ judge(const struct pm_program *program, struct pm_objects *objects, const char *
         return LINKED;
     if (verdict != PM_PRELOADABLE && verdict != PM_OWN_MALLOC && verdict != PM_OWN_POOLMALLOC)
         return NOT_ACTIVE;
-    char *problem = pm_objects_of_program(objects, program, library);
+    char *problem = pm_objects_of_program(objects, program, verdict != PM_OWN_POOLMALLOC ? library : NULL);
+    const struct pm_object *first = pm_objects_server(objects, "malloc", NULL);
+    const char *sanitizer = pm_objects_sanitizer(objects);
+    if (problem == NULL && sanitizer != NULL) {
+        free(*why);
+        *why = pm_command_format("%s is loaded with it, which needs a malloc of its own", sanitizer);
+        return NOT_ACTIVE;
+    }
+    if (problem == NULL && verdict == PM_PRELOADABLE && (first == NULL || !first->poolmalloc)) {
+        free(*why);
+        *why = pm_command_format("the dynamic linker finds malloc in %s first", first != NULL ? first->name : "nothing");
+        return NOT_ACTIVE;
+    }
     if (problem == NULL || verdict != PM_PRELOADABLE) {
         free(problem);
         return verdict == PM_PRELOADABLE ? ACTIVE : verdict == PM_OWN_POOLMALLOC ? LINKED : NOT_ACTIVE;
@@ -81,15 +94,17 @@ diagnose_program(const char *name, const char *library)
         pm_command_fail(PM_STATUS_NOT_EXECUTABLE, "%s: %s", name, program.reason);
     enum state state = judge(&program, &objects, library, &why);
     bool linked = state == LINKED;
-    printf("%s: %s\n\n", name, headings[state]);
+    printf("%s: %s\n\n", pm_printable(name), headings[state]);
     if (state == NOT_ACTIVE || state == UNKNOWN)
-        printf("  why%s      %s\n", state == UNKNOWN ? "    " : " not", why);
-    printf("  program      %s\n", program.path);
+        printf("  why%s      %s\n", state == UNKNOWN ? "    " : " not", pm_printable(why));
+    printf("  program      %s\n", pm_printable(program.path));
     if (program.script)
-        printf("  a script of  %s\n", program.binary);
+        printf("  a script of  %s\n", pm_printable(program.binary));
     if (!linked)
         printf("  library      %s\n", library);
-    if (program.allocator != NULL && !linked)
+    if (program.own_functions)
+        puts("  note         poolmalloc's own functions (pm_malloc and so on) are linked into the program too");
+    if (program.allocator != NULL && program.verdict == PM_PRELOADABLE)
         printf("  note         %s is linked into the program; what calls it directly passes poolmalloc by\n",
                program.allocator);
     if (state != UNKNOWN)
@@ -97,7 +112,7 @@ diagnose_program(const char *name, const char *library)
     pm_objects_free(&objects);
     free(why);
     pm_doctor_hint_python(program.binary, getenv("PYTHONMALLOC"), state == ACTIVE || linked);
-    pm_limits_print(0);
+    pm_limits_print(&(struct pm_limits){0});
     return state == ACTIVE || linked ? PM_STATUS_OK : PM_STATUS_INACTIVE;
 }
 
@@ -111,8 +126,8 @@ diagnose_installation(const char *library)
     free(advise);
     const char *preload = getenv("LD_PRELOAD");
     printf("  LD_PRELOAD   %s\n",
-           preload != NULL && *preload != '\0' ? preload : "not set here; `poolmalloc run` sets it");
-    pm_limits_print(0);
+           preload != NULL && *preload != '\0' ? pm_printable(preload) : "not set here; `poolmalloc run` sets it");
+    pm_limits_print(&(struct pm_limits){0});
     return PM_STATUS_OK;
 }
 

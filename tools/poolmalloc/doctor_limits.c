@@ -44,26 +44,49 @@ print_bytes_limit(const char *name, pid_t pid, int resource, const char *limited
     print_limit(name, value, limit.rlim_cur != RLIM_INFINITY ? limited : unlimited);
 }
 
-static void
-print_mappings(pid_t pid)
+/* The lines of /proc/PID/maps, and how many of them lie in the region of the pools. */
+static unsigned long
+count_mappings(const struct pm_limits *of, unsigned long *pools)
 {
-    char line[128], path[64], value[48];
-    read_line("/proc/sys/vm/max_map_count", line, sizeof line);
-    snprintf(path, sizeof path, "/proc/%d/maps", (int)(pid != 0 ? pid : getpid()));
+    char path[64], *line = NULL;
+    size_t size = 0;
+    unsigned long count = 0, start;
+    snprintf(path, sizeof path, "/proc/%d/maps", (int)(of->pid != 0 ? of->pid : getpid()));
     FILE *file = fopen(path, "re");
-    unsigned long count = 0;
-    for (int character; file != NULL && (character = getc(file)) != EOF;)
-        count += character == '\n';
+    *pools = 0;
+    while (file != NULL && getline(&line, &size, file) > 0) {
+        count++;
+        *pools += sscanf(line, "%lx-", &start) == 1 && start >= of->pools_start && start < of->pools_end;
+    }
+    free(line);
     if (file != NULL)
         fclose(file);
+    return count;
+}
+
+static void
+print_mappings(const struct pm_limits *of)
+{
+    char line[128], value[48], meaning[128];
+    unsigned long pools, count = count_mappings(of, &pools);
+    read_line("/proc/sys/vm/max_map_count", line, sizeof line);
     unsigned long most = strtoul(line, NULL, 10);
-    if (pid != 0)
+    if (most == 0 || count == 0) {
+        print_limit("mappings", "?", "the kernel does not say");
+        return;
+    }
+    bool scarce = of->pid != 0 && count > most - most / 8;
+    if (of->pid != 0)
         snprintf(value, sizeof value, "%lu of %lu", count, most);
     else
         snprintf(value, sizeof value, "%lu", most);
-    print_limit("mappings", value, pid != 0 && count > most - most / 8
-                ? "nearly all are taken; poolmalloc's pools take at most four of them"
-                : "no matter: the pools take at most four");
+    if (pools != 0)
+        snprintf(meaning, sizeof meaning, "%s%lu %s the pools'", scarce ? "nearly all are taken; " : "", pools,
+                 pools == 1 ? "is" : "are");
+    else
+        snprintf(meaning, sizeof meaning, "%sthe pools take a few, and more for huge pages: up to two for each",
+                 scarce ? "nearly all are taken; " : "");
+    print_limit("mappings", value, meaning);
 }
 
 static void
@@ -71,21 +94,42 @@ print_overcommit(void)
 {
     char line[128];
     read_line("/proc/sys/vm/overcommit_memory", line, sizeof line);
-    print_limit("overcommit", line, line[0] == '2' ? "strict: the pools' accessible part counts, 16 MiB at a time"
+    print_limit("overcommit", line[0] != '\0' ? line : "?", line[0] == '\0' ? "the kernel does not say" : line[0] == '2' ? "strict: the pools' accessible part counts, 16 MiB at a time"
                                                   : "no matter: reserved address space is not counted");
 }
 
+/* Has the process, or who started it, said that it wants none at all? */
+static bool
+has_no_huge_pages(pid_t pid)
+{
+    char path[64], *line = NULL;
+    size_t size = 0;
+    int enabled = 1;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)(pid != 0 ? pid : getpid()));
+    FILE *file = fopen(path, "re");
+    while (file != NULL && getline(&line, &size, file) > 0)
+        if (sscanf(line, "THP_enabled: %d", &enabled) == 1)
+            break;
+    free(line);
+    if (file != NULL)
+        fclose(file);
+    return enabled == 0;
+}
+
 static void
-print_huge_pages(void)
+print_huge_pages(const struct pm_limits *of)
 {
     char line[128], value[32] = "?";
     read_line("/sys/kernel/mm/transparent_hugepage/enabled", line, sizeof line);
     char *start = strchr(line, '['), *end = strchr(line, ']');
-    if (start != NULL && end != NULL)
+    if (start != NULL && end > start)
         snprintf(value, sizeof value, "%.*s", (int)(end - start - 1), start + 1);
-    print_limit("huge pages", value, strcmp(value, "always") == 0
-                ? "faster on large heaps; pages given back one by one split them"
-                : strcmp(value, "?") == 0 ? "the kernel does not say" : "no matter: the pools use small pages");
+    print_limit("huge pages", value,
+                strcmp(value, "?") == 0 ? "the kernel does not say"
+                : strcmp(value, "never") == 0 ? "the kernel gives none: the pools use small pages"
+                : has_no_huge_pages(of->pid) ? "switched off for this process (prctl): the pools use small pages"
+                : of->no_huge_pages ? "POOLMALLOC_HUGE_PAGES is 0: the pools use small pages"
+                : "heaps with more than 24 MiB in pools ask for them, unless POOLMALLOC_HUGE_PAGES is 0");
 }
 
 /* The limit of the control group (version 2), the nearest one up the tree. */
@@ -118,17 +162,17 @@ print_group(pid_t pid)
 }
 
 void
-pm_limits_print(pid_t pid)
+pm_limits_print(const struct pm_limits *of)
 {
     puts("\nlimits");
-    print_bytes_limit("address space", pid, RLIMIT_AS,
+    print_bytes_limit("address space", of->pid, RLIMIT_AS,
                       "a quarter of it is reserved for the pools, less if need be (ulimit -v)",
-                      "no matter: the pools reserve four times the memory");
-    print_bytes_limit("data", pid, RLIMIT_DATA, "the accessible part of the pools counts (ulimit -d)", "no matter");
-    print_bytes_limit("locked memory", pid, RLIMIT_MEMLOCK,
+                      "no matter: the pools reserve four times the memory, at least 64 GiB");
+    print_bytes_limit("data", of->pid, RLIMIT_DATA, "the accessible part of the pools counts (ulimit -d)", "no matter");
+    print_bytes_limit("locked memory", of->pid, RLIMIT_MEMLOCK,
                       "only for programs that call mlockall: give them a small POOLMALLOC_REGION", "no matter");
-    print_mappings(pid);
+    print_mappings(of);
     print_overcommit();
-    print_huge_pages();
-    print_group(pid);
+    print_huge_pages(of);
+    print_group(of->pid);
 }

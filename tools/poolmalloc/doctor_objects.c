@@ -13,7 +13,9 @@
 #include "elf_file.h"
 #include "library.h"
 #include "loader.h"
+#include "printable.h"
 #include "program.h"
+#include "target.h"
 
 static const struct {
     const char *symbol, *name;
@@ -31,14 +33,20 @@ static const struct {
 };
 
 #define FUNCTION_COUNT (sizeof functions / sizeof functions[0])
-#define NOBODY (-1)
 
-void
+struct pm_object *
 pm_objects_add(struct pm_objects *objects, const char *name, const char *path)
 {
+    struct pm_elf elf;
     objects->entries = pm_command_reallocate(objects->entries, (objects->count + 1) * sizeof *objects->entries);
-    objects->entries[objects->count++] =
-        (struct pm_object){pm_command_format("%s", name), pm_command_format("%s", path)};
+    struct pm_object *object = &objects->entries[objects->count++];
+    *object = (struct pm_object){.name = pm_command_format("%s", name), .path = pm_command_format("%s", path)};
+    pm_printable_make(object->name);
+    if (pm_elf_open(&elf, path)) {
+        object->poolmalloc = pm_elf_is_poolmalloc(&elf);
+        pm_elf_close(&elf);
+    }
+    return object;
 }
 
 void
@@ -51,48 +59,59 @@ pm_objects_free(struct pm_objects *objects)
     free(objects->entries);
 }
 
+/* In a process its own memory says it: the file may be gone. */
 static bool
 defines(const struct pm_object *object, const char *symbol)
 {
     struct pm_elf elf;
+    if (object->target != NULL)
+        return pm_target_symbol(object->target, object->start, symbol) != 0;
     if (!pm_elf_open(&elf, object->path))
         return false;
-    bool answer = pm_elf_defines(&elf, symbol, true, NULL);
+    bool answer = pm_elf_exports(&elf, symbol);
     pm_elf_close(&elf);
     return answer;
 }
 
-/* The first object behind `after` that defines the symbol. */
-static int
-find_server(const struct pm_objects *objects, const char *symbol, int after)
+const struct pm_object *
+pm_objects_server(const struct pm_objects *objects, const char *symbol, const struct pm_object *after)
 {
-    for (size_t i = (size_t)(after + 1); i < objects->count; i++)
+    for (size_t i = after != NULL ? (size_t)(after - objects->entries) + 1 : 0; i < objects->count; i++)
         if (defines(&objects->entries[i], symbol))
-            return (int)i;
-    return NOBODY;
+            return &objects->entries[i];
+    return NULL;
 }
 
-static const char *
-name_allocator(const struct pm_object *object)
+const char *
+pm_objects_sanitizer(const struct pm_objects *objects)
+{
+    const char *sanitizer = NULL;
+    for (size_t i = 0; i < objects->count && sanitizer == NULL; i++) {
+        struct pm_elf elf;
+        if (!pm_elf_open(&elf, objects->entries[i].path))
+            continue;
+        sanitizer = pm_elf_sanitizer(&elf);
+        pm_elf_close(&elf);
+    }
+    return sanitizer;
+}
+
+/* " (jemalloc)", or nothing. */
+static void
+print_allocator(const struct pm_object *object)
 {
     struct pm_elf elf;
-    if (!pm_elf_open(&elf, object->path))
-        return NULL;
-    const char *allocator = pm_elf_known_allocator(&elf);
-    pm_elf_close(&elf);
-    return allocator;
-}
-
-bool
-pm_objects_are_poolmalloc(const struct pm_objects *objects, const char **first)
-{
-    int server = find_server(objects, "malloc", -1);
-    *first = server != NOBODY ? objects->entries[server].name : NULL;
-    return server != NOBODY && defines(&objects->entries[server], "pm_malloc");
+    const char *allocator = object->poolmalloc ? "poolmalloc" : NULL;
+    if (allocator == NULL && pm_elf_open(&elf, object->path)) {
+        allocator = pm_elf_known_allocator(&elf);
+        pm_elf_close(&elf);
+    }
+    if (allocator != NULL)
+        printf(" (%s)", allocator);
 }
 
 static void
-print_server(const struct pm_objects *objects, const int *servers, size_t first)
+print_server(const struct pm_object *const *servers, size_t first)
 {
     printf("  ");
     int column = 0;
@@ -105,14 +124,13 @@ print_server(const struct pm_objects *objects, const int *servers, size_t first)
             }
             column += printf("%s%s", column > 0 ? ", " : "", functions[i].name);
         }
-    if (servers[first] == NOBODY) {
+    if (servers[first] == NULL) {
         puts("\n      nobody: no object defines them");
         return;
     }
-    const struct pm_object *object = &objects->entries[servers[first]];
-    const char *allocator = name_allocator(object);
-    printf("\n      %s%s%s%s\n", object->name, allocator != NULL ? " (" : "", allocator != NULL ? allocator : "",
-           allocator != NULL ? ")" : "");
+    printf("\n      %s", servers[first]->name);
+    print_allocator(servers[first]);
+    putchar('\n');
 }
 
 void
@@ -120,25 +138,25 @@ pm_objects_print(const struct pm_objects *objects)
 {
     if (objects->count == 0)
         return;
-    int servers[FUNCTION_COUNT];
+    const struct pm_object *servers[FUNCTION_COUNT];
     puts("\nwho serves what");
     for (size_t i = 0; i < FUNCTION_COUNT; i++)
-        servers[i] = find_server(objects, functions[i].symbol, -1);
+        servers[i] = pm_objects_server(objects, functions[i].symbol, NULL);
     for (size_t i = 0; i < FUNCTION_COUNT; i++) {
         bool printed = false;
         for (size_t j = 0; j < i; j++)
             printed |= servers[j] == servers[i];
         if (!printed)
-            print_server(objects, servers, i);
+            print_server(servers, i);
     }
-    const char *first;
-    if (!pm_objects_are_poolmalloc(objects, &first))
+    if (servers[0] == NULL || !servers[0]->poolmalloc)
         return;
-    int behind = find_server(objects, "malloc", servers[0]);
-    const char *allocator = behind != NOBODY ? name_allocator(&objects->entries[behind]) : NULL;
-    printf("  behind poolmalloc, for blocks above 512 bytes\n      %s%s%s%s\n",
-           behind != NOBODY ? objects->entries[behind].name : "mappings of their own",
-           allocator != NULL ? " (" : "", allocator != NULL ? allocator : "", allocator != NULL ? ")" : "");
+    const struct pm_object *behind = pm_objects_server(objects, "malloc", servers[0]);
+    printf("  behind poolmalloc, for blocks above 512 bytes\n      %s",
+           behind != NULL ? behind->name : "mappings of their own");
+    if (behind != NULL)
+        print_allocator(behind);
+    putchar('\n');
 }
 
 /* A line of the dynamic linker: "name => path (address)" or "path (address)". */
@@ -165,7 +183,8 @@ ask_loader(struct pm_objects *objects, const char *loader, const char *binary, c
     fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
-        pm_library_preload(library);
+        if (library != NULL)
+            pm_library_preload(library);
         dup2(ends[1], STDOUT_FILENO);
         close(ends[0]);
         close(ends[1]);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include "command.h"
@@ -16,11 +17,10 @@ pm_library_look(const char *name)
 {
     /* From the directory of the command: a build's, and the installation's, which may have been moved as a whole. */
     static const char *const places[] = {"", PM_RELATIVE_LIBDIR "/"};
+    /* Where there is no /proc the kernel has still said what it executed. */
     char self[PATH_MAX];
-    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (length <= 0)
+    if (realpath("/proc/self/exe", self) == NULL && realpath((const char *)getauxval(AT_EXECFN), self) == NULL)
         return NULL;
-    self[length] = '\0';
     *(strrchr(self, '/') + 1) = '\0';
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         char *candidate = pm_command_format("%s%s%s", self, places[i], name);
@@ -46,7 +46,7 @@ pm_library_find(const char *name, const char *given)
     struct pm_elf elf;
     if (!pm_elf_open(&elf, path) || elf.header.e_type != ET_DYN || !pm_elf_is_native(&elf))
         pm_command_fail(PM_STATUS_NO_LIBRARY, "%s is not a shared library of this machine", path);
-    if (given != NULL && !pm_elf_defines(&elf, "pm_malloc", true, NULL))
+    if (given != NULL && !pm_elf_is_poolmalloc(&elf))
         pm_command_fail(PM_STATUS_NO_LIBRARY, "%s is not poolmalloc", path);
     pm_elf_close(&elf);
     if (path[strcspn(path, " :\t\n")] != '\0')

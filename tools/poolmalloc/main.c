@@ -14,6 +14,7 @@
 
 #include "command.h"
 #include "poolmalloc.h"
+#include "printable.h"
 
 struct subcommand {
     const char *name, *summary;
@@ -36,7 +37,12 @@ print_line(const char *format, va_list arguments)
     fflush(stdout);
     fprintf(stderr, "poolmalloc%s%s: ", pm_command_name != NULL ? " " : "",
             pm_command_name != NULL ? pm_command_name : "");
-    vfprintf(stderr, format, arguments);
+    char *text;
+    if (vasprintf(&text, format, arguments) < 0)
+        abort();
+    pm_printable_make(text);
+    fputs(text, stderr);
+    free(text);
 }
 
 void

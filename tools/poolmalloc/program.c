@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "elf_file.h"
+#include "note.h"
 
 #define SCRIPT_DEPTH 5 /* as far as the kernel follows scripts that are run by scripts */
 
@@ -128,7 +129,9 @@ examine_binary(struct pm_program *program, const char *library)
         return;
     }
     program->allocator = pm_elf_known_allocator(&elf);
-    bool ours = program->allocator != NULL && strcmp(program->allocator, "poolmalloc") == 0;
+    bool ours = pm_elf_is_poolmalloc(&elf), own = pm_elf_exports(&elf, "malloc");
+    const char *sanitizer = pm_elf_sanitizer(&elf);
+    program->own_functions = !ours && pm_elf_has_note(&elf, PM_NOTE_ROOT);
     const char *privilege = find_privilege(program->binary);
     if (elf.header.e_type != ET_EXEC && elf.header.e_type != ET_DYN)
         decide(program, PM_NOT_EXECUTABLE, "%s is an ELF file, but no program", program->binary);
@@ -145,9 +148,15 @@ examine_binary(struct pm_program *program, const char *library)
                elf.header.e_ident[EI_CLASS] == ELFCLASS32 ? "a 32-bit program" : "for another processor");
     else if (privilege != NULL)
         decide(program, PM_PRIVILEGED_PROGRAM, "it %s, so the dynamic linker ignores LD_PRELOAD", privilege);
-    else if (pm_elf_defines(&elf, "malloc", true, NULL) && ours)
+    else if (sanitizer != NULL)
+        decide(program, PM_SANITIZED_PROGRAM, "it is built with %s, which needs a malloc of its own", sanitizer);
+    else if (own && ours)
         decide(program, PM_OWN_POOLMALLOC, "poolmalloc is linked into it");
-    else if (pm_elf_defines(&elf, "malloc", true, NULL))
+    else if (ours)
+        decide(program, PM_OWN_MALLOC,
+               "poolmalloc is linked into it, but hidden (a version script, --exclude-libs): its libraries do not see "
+               "that malloc");
+    else if (own)
         decide(program, PM_OWN_MALLOC, "it defines malloc itself%s%s%s, and a program's own definitions come first",
                program->allocator != NULL ? " (" : "", program->allocator != NULL ? program->allocator : "",
                program->allocator != NULL ? ")" : "");

@@ -17,34 +17,29 @@ read_target(void *context, uintptr_t address, void *buffer, size_t size)
     return pm_target_read(context, address, buffer, size);
 }
 
+struct pm_reader
+pm_source_reader(const struct pm_target *target)
+{
+    return (struct pm_reader){.read = read_target, .context = (void *)target};
+}
+
 struct search {
     struct pm_source *source;
     char version[16]; /* of a root that cannot be read */
 };
 
 static bool
-try_root(const struct pm_target *target, uint64_t address, const struct pm_mapping *mapping, void *data)
+try_root(const struct pm_target *target, const struct pm_root_place *place, void *data)
 {
     struct search *search = data;
     struct pm_root root;
     (void)target;
-    (void)mapping;
-    enum pm_snapshot_result result = pm_snapshot_root(&search->source->reader, address, &root);
+    enum pm_snapshot_result result = pm_snapshot_root(&search->source->reader, place->address, &root);
     if (result == PM_SNAPSHOT_OTHER)
         memcpy(search->version, root.version, sizeof search->version);
     if (result != PM_SNAPSHOT_TAKEN)
         return false;
-    search->source->root = address;
-    return true;
-}
-
-static bool
-note_any(const struct pm_target *target, uint64_t address, const struct pm_mapping *mapping, void *data)
-{
-    (void)target;
-    (void)address;
-    (void)mapping;
-    (void)data;
+    search->source->root = place->address;
     return true;
 }
 
@@ -52,15 +47,15 @@ static void
 find_root(struct pm_source *source, const char *what)
 {
     struct search search = {.source = source};
-    source->reader = (struct pm_reader){.read = read_target, .context = &source->target};
-    if (pm_target_find_symbol(&source->target, "pm_root", try_root, &search))
+    source->reader = pm_source_reader(&source->target);
+    if (pm_target_each_root(&source->target, try_root, &search))
         return;
     if (pm_target_has_ended(&source->target))
         pm_command_fail(PM_STATUS_NO_PROCESS, "%s has ended", what);
     if (search.version[0] != '\0')
         pm_command_fail(PM_STATUS_OTHER_VERSION, "%s runs on poolmalloc %s, whose heap this command cannot read", what,
                         search.version);
-    if (pm_target_find_symbol(&source->target, "pm_malloc", note_any, NULL))
+    if (pm_target_has_symbol(&source->target, "pm_malloc"))
         pm_command_fail(PM_STATUS_OTHER_VERSION,
                         "%s runs on a version of poolmalloc without a root to read its heap from", what);
     pm_command_fail(PM_STATUS_NOT_POOLMALLOC, "%s does not run on poolmalloc%s", what,

@@ -19,6 +19,9 @@ struct pm_source {
     uintptr_t root;
 };
 
+/* Reads memory of the target. */
+struct pm_reader pm_source_reader(const struct pm_target *target);
+
 /* All three end the command with one line when there is nothing to look at. */
 void pm_source_open_process(struct pm_source *source, const char *pid);
 void pm_source_open_core(struct pm_source *source, const char *path);

@@ -10,9 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include <linux/magic.h>
+
 #include "command.h"
+#include "printable.h"
 
 static void
 forget_mappings(struct pm_target *target)
@@ -91,8 +95,10 @@ process_state(pid_t pid)
 bool
 pm_target_has_ended(const struct pm_target *target)
 {
-    char state = target->core == NULL ? process_state(target->pid) : 'R';
-    return state == '\0' || state == 'Z' || state == 'X';
+    if (target->core != NULL)
+        return false;
+    char state = process_state(target->pid);
+    return state == 'Z' || state == 'X' || (kill(target->pid, 0) != 0 && errno == ESRCH);
 }
 
 /* A byte of its memory: the kernel allows that to the same user, and for programs that may be dumped. */
@@ -112,6 +118,31 @@ check_permission(const struct pm_target *target)
     }
 }
 
+/* Ends the command when the mappings of a process that is there could not be read, for the reason `problem`. */
+static _Noreturn void
+fail_to_open(const struct pm_target *target, int problem)
+{
+    int pid = (int)target->pid;
+    struct statfs proc;
+    char link[64] = "";
+    if (pm_target_has_ended(target))
+        pm_command_fail(PM_STATUS_NO_PROCESS, "process %d has ended", pid);
+    if (statfs("/proc", &proc) != 0 || proc.f_type != PROC_SUPER_MAGIC)
+        pm_command_fail(PM_STATUS_NO_PERMISSION, "cannot look into process %d: /proc is not mounted here", pid);
+    if (readlink("/proc/self", link, sizeof link - 1) <= 0 || atoi(link) != getpid())
+        pm_command_fail(PM_STATUS_NO_PERMISSION,
+                        "cannot look into process %d: /proc shows the processes of another PID namespace", pid);
+    if (problem == ENOENT)
+        pm_command_fail(PM_STATUS_NO_PERMISSION, "no permission to look into process %d: /proc hides it (hidepid)",
+                        pid);
+    if (problem == EACCES || problem == EPERM)
+        pm_command_fail(PM_STATUS_NO_PERMISSION, "no permission to look into process %d%s", pid,
+                        geteuid() != 0 ? " (try as root)" : "");
+    if (problem != 0)
+        pm_command_fail(PM_STATUS_NO_PERMISSION, "cannot look into process %d: %s", pid, strerror(problem));
+    pm_command_fail(PM_STATUS_NOT_POOLMALLOC, "process %d is a thread of the kernel, it has no heap", pid);
+}
+
 /* What ps(1) shows: a program that is reached by several names has the one that it was started with. */
 static char *
 command_name(pid_t pid)
@@ -123,6 +154,7 @@ command_name(pid_t pid)
         name[strcspn(name, "\n")] = '\0';
     if (file != NULL)
         fclose(file);
+    pm_printable_make(name);
     return pm_command_format("%s", name);
 }
 
@@ -133,15 +165,8 @@ pm_target_open_process(struct pm_target *target, const char *pid)
     target->pid = (pid_t)pm_command_number("PID", pid, 1, INT_MAX);
     if (kill(target->pid, 0) != 0 && errno == ESRCH)
         pm_command_fail(PM_STATUS_NO_PROCESS, "there is no process %d", (int)target->pid);
-    if (!pm_target_refresh(target)) {
-        if (errno == EACCES || errno == EPERM)
-            pm_command_fail(PM_STATUS_NO_PERMISSION, "no permission to look into process %d%s", (int)target->pid,
-                            geteuid() != 0 ? " (try as root)" : "");
-        if (pm_target_has_ended(target))
-            pm_command_fail(PM_STATUS_NO_PROCESS, "process %d has ended", (int)target->pid);
-        pm_command_fail(PM_STATUS_NOT_POOLMALLOC, "process %d is a thread of the kernel, it has no heap",
-                        (int)target->pid);
-    }
+    if (!pm_target_refresh(target))
+        fail_to_open(target, errno);
     check_permission(target);
     char link[64];
     target->name = command_name(target->pid);

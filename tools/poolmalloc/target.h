@@ -3,9 +3,8 @@
  * What the command looks into: a running process, or what a core file kept of one. Its mappings, its memory, the
  * objects that are loaded and their symbols. Nothing here stops or changes the process.
  *
- * Symbols are looked up in the process's own memory, where the dynamic linker finds them too: it makes no difference
- * whether the file has been deleted or replaced since, or lies in another container. Only a static program has no such
- * table; its symbols come from the file, which /proc/PID/exe leads to even when it is deleted.
+ * Notes and symbols are looked up in the process's own memory: it makes no difference whether the file has been deleted
+ * or replaced since, lies in another container, or is stripped.
  */
 #ifndef PM_TARGET_H
 #define PM_TARGET_H
@@ -58,11 +57,20 @@ void pm_target_file(const struct pm_target *target, const struct pm_mapping *map
 /* An entry of the auxiliary vector, 0 when there is none. */
 uint64_t pm_target_auxiliary(const struct pm_target *target, uint64_t type);
 
-/* Calls `visit` with the address of `symbol` in each object that defines it, until it says true, and returns whether
- * one did. Objects come in the order of their addresses. */
-bool pm_target_find_symbol(const struct pm_target *target, const char *symbol,
-                           bool (*visit)(const struct pm_target *, uint64_t address, const struct pm_mapping *, void *),
-                           void *data);
+/* Where a root of poolmalloc (root.h) is, by the notes in the object that it belongs to. Everything that looks for
+ * poolmalloc in a target asks here. */
+struct pm_root_place {
+    uint64_t address;
+    bool serves_malloc; /* the object has malloc and its relatives from poolmalloc, not its own functions alone */
+    const struct pm_mapping *mapping; /* the first one of the object */
+};
+
+/* Calls `visit` with each place, in the order of addresses, until it says true, and returns whether it did. */
+bool pm_target_each_root(const struct pm_target *target,
+                         bool (*visit)(const struct pm_target *, const struct pm_root_place *, void *), void *data);
+
+/* Does any object export the symbol? */
+bool pm_target_has_symbol(const struct pm_target *target, const char *symbol);
 
 /* The address of an exported symbol of the object whose first byte is at `start`, 0 when it has none. */
 uint64_t pm_target_symbol(const struct pm_target *target, uint64_t start, const char *symbol);

@@ -16,6 +16,8 @@
 
 #include "command.h"
 #include "elf_file.h"
+#include "notes.h"
+#include "printable.h"
 #include "target.h"
 
 #define BUILD_ID_MAX 64
@@ -38,6 +40,13 @@ add_mapping(struct pm_target *target, uint64_t start, uint64_t end, uint64_t off
         .start = start, .end = end, .offset = offset, .readable = true, .path = pm_command_format("%s", path)};
 }
 
+/* An address range, or a range of the file, that does not wrap around. */
+static bool
+is_range(uint64_t start, uint64_t size)
+{
+    return size <= UINT64_MAX - start;
+}
+
 /* NT_FILE: how many, the page size, then start, end and page offset of each, then their names. */
 static void
 read_files(struct pm_target *target, const char *note, size_t size)
@@ -52,7 +61,8 @@ read_files(struct pm_target *target, const char *note, size_t size)
     const char *name = note + 16 + count * sizeof word, *end = note + size;
     for (uint64_t i = 0; i < count && name < end && memchr(name, '\0', (size_t)(end - name)) != NULL; i++) {
         memcpy(word, note + 16 + i * sizeof word, sizeof word);
-        add_mapping(target, word[0], word[1], word[2] * page, name);
+        if (word[0] < word[1] && (page == 0 || word[2] <= UINT64_MAX / page))
+            add_mapping(target, word[0], word[1], word[2] * page, name);
         name += strlen(name) + 1;
     }
 }
@@ -62,26 +72,32 @@ read_note(struct pm_target *target, GElf_Word type, const char *note, size_t siz
 {
     if (type == NT_FILE) {
         read_files(target, note, size);
-    } else if (type == NT_AUXV) {
+    } else if (type == NT_AUXV && target->core->auxiliary == NULL) {
         target->core->auxiliary = pm_command_allocate(size);
         memcpy(target->core->auxiliary, note, size);
         target->core->auxiliary_count = size / 16;
-    } else if (type == NT_PRPSINFO && size >= sizeof(struct elf_prpsinfo)) {
+    } else if (type == NT_PRPSINFO && target->name == NULL && size >= sizeof(struct elf_prpsinfo)) {
         struct elf_prpsinfo info;
         memcpy(&info, note, sizeof info);
         target->pid = info.pr_pid;
-        target->name = pm_command_format("%.*s", (int)sizeof info.pr_fname, info.pr_fname);
+        char *name = pm_command_format("%.*s", (int)sizeof info.pr_fname, info.pr_fname);
+        pm_printable_make(name);
+        target->name = name;
     }
 }
 
+/* A segment of notes can be as large as a core of many threads makes it. */
 static void
-read_notes(struct pm_target *target, Elf *elf, const GElf_Phdr *segment)
+read_notes(struct pm_target *target, const GElf_Phdr *segment)
 {
-    Elf_Data *data = elf_getdata_rawchunk(elf, (int64_t)segment->p_offset, segment->p_filesz, ELF_T_NHDR);
-    size_t offset = 0, name, description;
-    GElf_Nhdr header;
-    while (data != NULL && (offset = gelf_getnote(data, offset, &header, &name, &description)) > 0)
-        read_note(target, header.n_type, (const char *)data->d_buf + description, header.n_descsz);
+    unsigned char *bytes = pm_command_allocate(segment->p_filesz);
+    struct pm_notes notes;
+    struct pm_note note;
+    ssize_t got = pread(target->core->fd, bytes, segment->p_filesz, (off_t)segment->p_offset);
+    pm_notes_start(&notes, bytes, got > 0 ? (size_t)got : 0, segment->p_align);
+    while (pm_notes_next(&notes, &note))
+        read_note(target, note.type, (const char *)note.description, note.description_size);
+    free(bytes);
 }
 
 static void
@@ -97,6 +113,10 @@ read_segments(struct pm_target *target, Elf *elf, const char *path, uint64_t fil
         GElf_Phdr segment;
         if (gelf_getphdr(elf, (int)i, &segment) == NULL)
             pm_command_fail(PM_STATUS_BAD_CORE, "%s is damaged: its table of segments cannot be read", path);
+        if (!is_range(segment.p_offset, segment.p_filesz) ||
+            (segment.p_type == PT_LOAD && !is_range(segment.p_vaddr, segment.p_memsz)) ||
+            (segment.p_type == PT_LOAD && segment.p_filesz > segment.p_memsz))
+            pm_command_fail(PM_STATUS_BAD_CORE, "%s is damaged: a segment does not fit into the address space", path);
         if (segment.p_filesz > 0 && segment.p_offset + segment.p_filesz > needed)
             needed = segment.p_offset + segment.p_filesz;
         core->segments[core->segment_count++] = segment;
@@ -105,16 +125,26 @@ read_segments(struct pm_target *target, Elf *elf, const char *path, uint64_t fil
         pm_command_fail(PM_STATUS_BAD_CORE, "%s is truncated: it has %lu of %lu bytes", path, file_size, needed);
     for (size_t i = 0; i < count; i++)
         if (core->segments[i].p_type == PT_NOTE)
-            read_notes(target, elf, &core->segments[i]);
+            read_notes(target, &core->segments[i]);
+}
+
+static bool
+is_in_file(const struct pm_target *target, size_t files, uint64_t address)
+{
+    for (size_t i = 0; i < files; i++)
+        if (address >= target->mappings[i].start && address < target->mappings[i].end)
+            return true;
+    return false;
 }
 
 /* Writable memory that the heap lies in has no name: a mapping of its own, so that addresses can be looked up. */
 static void
 add_segments(struct pm_target *target)
 {
+    size_t files = target->mapping_count;
     for (size_t i = 0; i < target->core->segment_count; i++) {
         const GElf_Phdr *segment = &target->core->segments[i];
-        if (segment->p_type == PT_LOAD && pm_target_mapping(target, segment->p_vaddr) == NULL)
+        if (segment->p_type == PT_LOAD && !is_in_file(target, files, segment->p_vaddr))
             add_mapping(target, segment->p_vaddr, segment->p_vaddr + segment->p_memsz, 0, "");
     }
 }
@@ -179,26 +209,22 @@ build_id(const unsigned char *page, size_t size, unsigned char *id)
     if (size < sizeof header)
         return 0;
     memcpy(&header, page, sizeof header);
-    for (size_t i = 0; memcmp(header.e_ident, ELFMAG, SELFMAG) == 0 && i < header.e_phnum; i++) {
+    if (memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_phoff > size)
+        return 0;
+    size_t most = (size - header.e_phoff) / sizeof(Elf64_Phdr);
+    for (size_t i = 0; i < header.e_phnum && i < most; i++) {
         Elf64_Phdr segment;
-        if (header.e_phoff + (i + 1) * sizeof segment > size)
-            return 0;
+        struct pm_notes notes;
+        struct pm_note note;
         memcpy(&segment, page + header.e_phoff + i * sizeof segment, sizeof segment);
         if (segment.p_type != PT_NOTE || segment.p_offset > size || segment.p_filesz > size - segment.p_offset)
             continue;
-        const unsigned char *note = page + segment.p_offset, *end = note + segment.p_filesz;
-        while (end - note >= (ptrdiff_t)sizeof(Elf64_Nhdr)) {
-            Elf64_Nhdr part;
-            memcpy(&part, note, sizeof part);
-            const unsigned char *description = note + sizeof part + ((part.n_namesz + 3) & ~3u);
-            if (description + part.n_descsz > end)
-                break;
-            if (part.n_type == NT_GNU_BUILD_ID && part.n_descsz <= BUILD_ID_MAX) {
-                memcpy(id, description, part.n_descsz);
-                return part.n_descsz;
+        pm_notes_start(&notes, page + segment.p_offset, segment.p_filesz, segment.p_align);
+        while (pm_notes_next(&notes, &note))
+            if (pm_note_is(&note, ELF_NOTE_GNU, NT_GNU_BUILD_ID) && note.description_size <= BUILD_ID_MAX) {
+                memcpy(id, note.description, note.description_size);
+                return note.description_size;
             }
-            note = description + ((part.n_descsz + 3) & ~3u);
-        }
     }
     return 0;
 }
@@ -208,9 +234,9 @@ read_segment(const struct pm_core *core, uint64_t address, void *buffer, size_t 
 {
     for (size_t i = 0; i < core->segment_count; i++) {
         const GElf_Phdr *segment = &core->segments[i];
-        if (segment->p_type != PT_LOAD || address < segment->p_vaddr || address >= segment->p_vaddr + segment->p_filesz)
+        if (segment->p_type != PT_LOAD || address < segment->p_vaddr || address - segment->p_vaddr >= segment->p_filesz)
             continue;
-        uint64_t left = segment->p_vaddr + segment->p_filesz - address;
+        uint64_t left = segment->p_filesz - (address - segment->p_vaddr);
         if (size > left)
             size = left;
         ssize_t got = pread(core->fd, buffer, size, (off_t)(segment->p_offset + (address - segment->p_vaddr)));
@@ -228,14 +254,20 @@ open_file(const struct pm_core *core, const struct pm_target *target, const stru
         if (target->mappings[i].offset == 0 && strcmp(target->mappings[i].path, mapping->path) == 0)
             start = target->mappings[i].start;
     unsigned char then[4096], now[4096], then_id[BUILD_ID_MAX], now_id[BUILD_ID_MAX];
-    int file = open(mapping->path, O_RDONLY | O_CLOEXEC);
+    /* The core may name anything: what is no file is left alone, and a pipe does not keep the command waiting. */
+    struct stat status;
+    int file = open(mapping->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (file < 0)
         return -1;
+    if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) {
+        close(file);
+        return -1;
+    }
     ssize_t got = pread(file, now, sizeof now, 0);
     size_t kept = read_segment(core, start, then, sizeof then);
     size_t then_length = build_id(then, kept, then_id), now_length = build_id(now, got > 0 ? (size_t)got : 0, now_id);
     if (kept > 0 && (then_length != now_length || memcmp(then_id, now_id, then_length) != 0)) {
-        pm_command_warn("%s is not the file that the core was made with", mapping->path);
+        pm_command_warn("%s is not the file that the core was made with", pm_printable(mapping->path));
         close(file);
         return -1;
     }
@@ -253,7 +285,10 @@ read_file(const struct pm_core *core, const struct pm_target *target, uint64_t a
         *file = open_file(core, target, mapping);
     if (size > mapping->end - address)
         size = mapping->end - address;
-    ssize_t got = *file >= 0 ? pread(*file, buffer, size, (off_t)(mapping->offset + (address - mapping->start))) : -1;
+    uint64_t distance = address - mapping->start;
+    if (!is_range(mapping->offset, distance) || mapping->offset + distance > INT64_MAX)
+        return 0;
+    ssize_t got = *file >= 0 ? pread(*file, buffer, size, (off_t)(mapping->offset + distance)) : -1;
     return got > 0 ? (size_t)got : 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Objects and symbols in the memory of a target: program headers, dynamic section, hash table, and the dynamic linker's
- * list of objects. What is read may be anything: every length is bounded, and a table that makes no sense is one
+ * Objects and symbols in the memory of a target: program headers, notes, dynamic section, hash table, and the dynamic
+ * linker's list of objects. What is read may be anything: every length is bounded, and a table that makes no sense is one
  * without the symbol.
  */
 #include <elf.h>
@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "elf_file.h"
+#include "note.h"
+#include "notes.h"
 #include "target.h"
 
 #define SEGMENTS_MAX 64
@@ -21,17 +22,19 @@
 struct object {
     const struct pm_target *target;
     uint64_t bias; /* address minus the address that the file says */
+    Elf64_Phdr segments[SEGMENTS_MAX];
+    size_t segment_count;
     uint64_t dynamic[DYNAMIC_MAX][2];
     size_t dynamic_count;
 };
 
 static bool
-read_dynamic(struct object *object, const Elf64_Phdr *segments, size_t count)
+read_dynamic(struct object *object)
 {
     const Elf64_Phdr *dynamic = NULL;
-    for (size_t i = 0; i < count; i++)
-        if (segments[i].p_type == PT_DYNAMIC)
-            dynamic = &segments[i];
+    for (size_t i = 0; i < object->segment_count; i++)
+        if (object->segments[i].p_type == PT_DYNAMIC)
+            dynamic = &object->segments[i];
     object->dynamic_count = 0;
     if (dynamic == NULL)
         return false;
@@ -46,25 +49,50 @@ read_dynamic(struct object *object, const Elf64_Phdr *segments, size_t count)
     return true;
 }
 
-/* The object whose ELF header lies at `start`. */
+/* The object whose ELF header lies at `start`. Not every one has a dynamic section. */
 static bool
 read_object(struct object *object, const struct pm_target *target, uint64_t start)
 {
     Elf64_Ehdr header;
-    Elf64_Phdr segments[SEGMENTS_MAX];
     object->target = target;
     if (!pm_target_read(target, start, &header, sizeof header) || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
-        header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_phentsize != sizeof segments[0] ||
+        header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_phentsize != sizeof object->segments[0] ||
         header.e_phnum == 0 || header.e_phnum > SEGMENTS_MAX ||
-        !pm_target_read(target, start + header.e_phoff, segments, header.e_phnum * sizeof segments[0]))
+        !pm_target_read(target, start + header.e_phoff, object->segments,
+                        header.e_phnum * sizeof object->segments[0]))
         return false;
-    object->bias = start;
-    for (size_t i = 0; i < header.e_phnum; i++)
-        if (segments[i].p_type == PT_LOAD && segments[i].p_offset == 0) {
-            object->bias = start - segments[i].p_vaddr;
-            return read_dynamic(object, segments, header.e_phnum);
+    object->segment_count = header.e_phnum;
+    for (size_t i = 0; i < object->segment_count; i++)
+        if (object->segments[i].p_type == PT_LOAD && object->segments[i].p_offset == 0) {
+            object->bias = start - object->segments[i].p_vaddr;
+            read_dynamic(object);
+            return true;
         }
     return false;
+}
+
+/* What the notes of poolmalloc in an object say (note.h). */
+static void
+read_notes(const struct object *object, struct pm_root_place *place)
+{
+    for (size_t i = 0; i < object->segment_count; i++) {
+        const Elf64_Phdr *segment = &object->segments[i];
+        unsigned char bytes[PM_NOTES_MAX];
+        struct pm_notes notes;
+        struct pm_note note;
+        uint64_t distance, size = segment->p_filesz < sizeof bytes ? segment->p_filesz : sizeof bytes;
+        if (segment->p_type != PT_NOTE ||
+            !pm_target_read(object->target, object->bias + segment->p_vaddr, bytes, size))
+            continue;
+        pm_notes_start(&notes, bytes, size, segment->p_align);
+        while (pm_notes_next(&notes, &note))
+            if (pm_note_is(&note, PM_NOTE_OWNER, PM_NOTE_ROOT) && note.description_size == sizeof distance) {
+                memcpy(&distance, note.description, sizeof distance);
+                place->address = object->bias + segment->p_vaddr + note.description_offset + distance;
+            } else if (pm_note_is(&note, PM_NOTE_OWNER, PM_NOTE_MALLOC)) {
+                place->serves_malloc = true;
+            }
+    }
 }
 
 /* An address in the dynamic section: some dynamic linkers relocate them in place, others do not. */
@@ -162,35 +190,38 @@ program_mapping(const struct pm_target *target)
     return headers != 0 ? pm_target_mapping(target, headers) : NULL;
 }
 
-/* In the symbol table of the file of the program. */
-static uint64_t
-find_in_program_file(const struct pm_target *target, const char *symbol)
-{
-    const struct pm_mapping *mapping = program_mapping(target);
-    struct pm_elf elf;
-    uint64_t value = 0;
-    if (mapping == NULL || target->executable == NULL || !pm_elf_open(&elf, target->executable))
-        return 0;
-    if (pm_elf_defines(&elf, symbol, false, &value))
-        value += mapping->start - pm_elf_base(&elf);
-    pm_elf_close(&elf);
-    return value;
-}
-
 bool
-pm_target_find_symbol(const struct pm_target *target, const char *symbol,
-                      bool (*visit)(const struct pm_target *, uint64_t, const struct pm_mapping *, void *), void *data)
+pm_target_each_root(const struct pm_target *target,
+                    bool (*visit)(const struct pm_target *, const struct pm_root_place *, void *), void *data)
 {
     for (size_t i = 0; i < target->mapping_count; i++) {
         const struct pm_mapping *mapping = &target->mappings[i];
-        if (mapping->offset != 0 || !mapping->readable || mapping->path[0] == '\0' || mapping->path[0] == '[')
+        struct pm_root_place place = {.mapping = mapping};
+        struct object object;
+        if (mapping->offset != 0 || !mapping->readable || mapping->path[0] == '\0' || mapping->path[0] == '[' ||
+            !read_object(&object, target, mapping->start))
             continue;
-        uint64_t address = pm_target_symbol(target, mapping->start, symbol);
-        if (address != 0 && visit(target, address, mapping, data))
+        read_notes(&object, &place);
+        if (place.address == 0) { /* from before there were notes */
+            place.address = find_symbol(&object, "pm_root");
+            place.serves_malloc = find_symbol(&object, "malloc") != 0;
+        }
+        if (place.address != 0 && visit(target, &place, data))
             return true;
     }
-    uint64_t address = find_in_program_file(target, symbol);
-    return address != 0 && visit(target, address, program_mapping(target), data);
+    return false;
+}
+
+bool
+pm_target_has_symbol(const struct pm_target *target, const char *symbol)
+{
+    for (size_t i = 0; i < target->mapping_count; i++) {
+        const struct pm_mapping *mapping = &target->mappings[i];
+        if (mapping->offset == 0 && mapping->readable && mapping->path[0] != '\0' && mapping->path[0] != '[' &&
+            pm_target_symbol(target, mapping->start, symbol) != 0)
+            return true;
+    }
+    return false;
 }
 
 bool
