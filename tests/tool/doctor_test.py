@@ -434,6 +434,90 @@ class Proc(tool.Case):
         self.assertIn("/proc hides it", error)
 
 
+class Bypass(tool.Case):
+    """Libraries that use another malloc although poolmalloc is active."""
+
+    def compile(self, name, text, *arguments):
+        source = self.directory / (name + ".c")
+        source.write_text(text)
+        subprocess.run(["cc", "-O0", source, *arguments, "-o", self.directory / name], check=True)
+        return self.directory / name
+
+    def programs(self, call, *arguments):
+        """A program that opens a library with that call, and the library."""
+        library = self.compile("libplugin.so", "#include <stdlib.h>\nvoid *make(void) { return malloc(40); }\n"
+                               "void drop(void *block) { free(block); }\n", "-shared", "-fPIC")
+        return library, self.compile(
+            "opener", "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n"
+            f"int main(void) {{ free(malloc(40)); if (!{call.format(library=json.dumps(str(library)))}) return 1; "
+            'puts("ready"); fflush(stdout); pause(); return 0; }\n', *arguments)
+
+    def test_deep_binding(self):
+        for flag, bypasses in (("RTLD_DEEPBIND", True), ("0", False)):
+            library, program = self.programs(f"dlopen({{library}}, RTLD_NOW | {flag})", LIBRARIES / "libpoolmalloc.a")
+            text = self.good("doctor", self.start(program).pid)
+            self.assertIn("poolmalloc is active", text)
+            self.assertEqual("what bypasses poolmalloc" in text, bypasses, text)
+            if bypasses:
+                self.assertRegex(text, rf"  {library} calls malloc, free\n      of \S*libc\S*: opened with RTLD_DEEPBIND")
+            self.assertIn("it imports dlopen", self.good("doctor", "--", program))
+
+    def test_namespace(self):
+        library, program = self.programs("dlmopen(LM_ID_NEWLM, {library}, RTLD_NOW)")
+        text = self.good("doctor", self.start(COMMAND, "run", program).pid)
+        self.assertRegex(text, r"what bypasses poolmalloc\n  \S*libc\S*, loaded apart\n +for libraries in a namespace")
+        self.assertIn("it imports dlmopen", self.good("doctor", "--", program))
+
+    def test_symbolic(self):
+        library = self.compile("libown.so", "#include <stddef.h>\nvoid *malloc(size_t size) { return NULL; }\n"
+                               "void free(void *block) { }\nvoid *make(void) { return malloc(40); }\n"
+                               "void drop(void *block) { free(block); }\n",
+                               "-shared", "-fPIC", "-fno-builtin", "-Wl,-Bsymbolic")
+        plain = "int main(void) { return 0; }\n"
+        # The first malloc behind poolmalloc is its system allocator; this one comes after another.
+        other = self.compile("libother.so", "#include <stddef.h>\nvoid *malloc(size_t size) { return NULL; }\n",
+                             "-shared", "-fPIC", "-fno-builtin")
+        program = self.compile("program", plain, "-Wl,--no-as-needed", other, library)
+        text = self.good("doctor", "--", program)
+        self.assertRegex(text, rf"what bypasses poolmalloc\n  {library}\n      is linked with -Bsymbolic")
+
+    def test_nothing(self):
+        linked = self.compile("linked", "#include <stdlib.h>\nint main(void) { free(malloc(40)); return 0; }\n",
+                              LIBRARIES / "libpoolmalloc.a")
+        self.assertNotIn("bypasses", self.good("doctor", "--", linked))
+        for arguments in (("--", tool.PYTHON), (self.start_churn(1).pid,)):
+            self.assertNotIn("bypasses", self.good("doctor", *arguments))
+
+
+class Limits(tool.Case):
+    """What the limits of the system mean for a process whose heap can be read."""
+
+    def test_mappings(self):
+        pid = self.start_churn(1).pid
+        text = self.good("doctor", pid)
+        found = re.search(r"\n  mappings +(\d+) of (\d+) +(\d+) are the pools'\n", text)
+        count, most, pools = map(int, found.groups())
+        self.assertEqual(most, int(pathlib.Path("/proc/sys/vm/max_map_count").read_text()))
+        region = json.loads(self.good("stat", "--json", pid))["region"]["reserved_bytes"]
+        ranges = [[int(part, 16) for part in line.split()[0].split("-")]
+                  for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines()]
+        self.assertLessEqual(abs(count - len(ranges)), 8)  # its threads have heaps of libc's that come and go
+        # The pools' are as many neighbours as make up the region.
+        runs = [ranges[i:i + pools] for i in range(len(ranges) - pools + 1)]
+        self.assertTrue(any(run[-1][1] - run[0][0] == region for run in runs), (pools, region))
+        self.assertNotIn("pools'", self.command("doctor", self.start(CHURN, 1).pid).stdout)
+
+    def test_huge_pages(self):
+        setting = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
+        if not setting.exists() or "[never]" in setting.read_text():
+            self.skipTest("the kernel has no huge pages to give")
+        def line(pid):
+            return re.search(r"\n  huge pages +\w+ +(.*)\n", self.good("doctor", pid))[1]
+        self.assertIn("24 MiB in pools ask for them", line(self.start_churn(1).pid))
+        switched_off = self.start(COMMAND, "run", CHURN, 1, env=tool.environment(POOLMALLOC_HUGE_PAGES="0"))
+        self.assertIn("POOLMALLOC_HUGE_PAGES is 0: the pools use small pages", line(switched_off.pid))
+
+
 class Text(tool.Case):
     """What a process says of itself reaches no terminal as it is, and no JSON or SVG."""
 

@@ -24,9 +24,8 @@ static const char help[] =
     "       poolmalloc doctor [options] -- PROGRAM\n"
     "\n"
     "Says whether poolmalloc is active in a process, or would be in a program under `poolmalloc run`, and if not,\n"
-    "why; which object serves each allocation function there; and which limits of the system bear on it. Without PID "
-    "or\n"
-    "PROGRAM: about the installation and the system alone. The program is not run.\n"
+    "why; which object serves each allocation function there, and what bypasses poolmalloc; and which limits of the\n"
+    "system bear on it. Without PID or PROGRAM: about the installation and the system alone. The program is not run.\n"
     "\n"
     "  --library FILE        this libpoolmalloc.so instead of the one that belongs to the command\n"
     "  --help\n"
@@ -107,8 +106,10 @@ diagnose_program(const char *name, const char *library)
     if (program.allocator != NULL && program.verdict == PM_PRELOADABLE)
         printf("  note         %s is linked into the program; what calls it directly passes poolmalloc by\n",
                program.allocator);
-    if (state != UNKNOWN)
+    if (state != UNKNOWN) {
         pm_objects_print(&objects);
+        pm_bypass_print_program(&objects);
+    }
     pm_objects_free(&objects);
     free(why);
     pm_doctor_hint_python(program.binary, getenv("PYTHONMALLOC"), state == ACTIVE || linked);

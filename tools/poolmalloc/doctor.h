@@ -45,6 +45,10 @@ const struct pm_object *pm_objects_server(const struct pm_objects *objects, cons
 /* The name of the sanitizer whose runtime one of them is, NULL when none is. */
 const char *pm_objects_sanitizer(const struct pm_objects *objects);
 
+/* A section on what does not use poolmalloc although it is active; nothing when there is nothing to say. */
+void pm_bypass_print_process(const struct pm_objects *objects, const struct pm_target *target);
+void pm_bypass_print_program(const struct pm_objects *objects);
+
 int pm_doctor_process(const char *pid);
 void pm_doctor_hint_python(const char *binary, const char *variable, bool active);
 

@@ -235,8 +235,10 @@ pm_doctor_process(const char *pid)
     if (!active)
         explain(&target, &found);
     print_roots(&found);
-    if (found.first != NULL)
+    if (found.first != NULL) {
         pm_objects_print(&found.objects);
+        pm_bypass_print_process(&found.objects, &target);
+    }
     pm_objects_free(&found.objects);
     char *variable = variable_of(target.pid, "PYTHONMALLOC");
     pm_doctor_hint_python(target.name, variable, active);

@@ -39,6 +39,7 @@ parse_mapping(char *line, struct pm_mapping *mapping)
         return false;
     mapping->readable = permissions[0] == 'r';
     mapping->writable = permissions[1] == 'w';
+    mapping->code = permissions[2] == 'x';
     char *name = line + path;
     static const char mark[] = " (deleted)";
     size_t length = strlen(name);
@@ -213,6 +214,19 @@ pm_target_mapping(const struct pm_target *target, uint64_t address)
         if (address >= target->mappings[i].start && address < target->mappings[i].end)
             return &target->mappings[i];
     return NULL;
+}
+
+bool
+pm_target_is_loaded(const struct pm_target *target, const struct pm_mapping *mapping)
+{
+    const struct pm_mapping *end = target->mappings + target->mapping_count;
+    for (const struct pm_mapping *next = mapping; next < end && next->inode == mapping->inode; next++) {
+        if (next > mapping && next->offset == 0)
+            break;
+        if (next->code)
+            return true;
+    }
+    return false;
 }
 
 void

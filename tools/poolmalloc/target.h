@@ -18,6 +18,7 @@ struct pm_mapping {
     uint64_t start, end, offset;
     uint64_t inode; /* 0: no file; always 0 in a core */
     bool readable, writable;
+    bool code; /* executable; never in a core */
     char *path; /* as the kernel names it, without " (deleted)"; "" when it has none */
     bool deleted;
 };
@@ -74,6 +75,12 @@ bool pm_target_has_symbol(const struct pm_target *target, const char *symbol);
 
 /* The address of an exported symbol of the object whose first byte is at `start`, 0 when it has none. */
 uint64_t pm_target_symbol(const struct pm_target *target, uint64_t start, const char *symbol);
+
+/* What is to be added to the addresses in the file of the object whose first byte is at `start`. */
+bool pm_target_bias(const struct pm_target *target, uint64_t start, uint64_t *bias);
+
+/* Is the mapping of a file's start the first one of a loaded object, with code behind it? Not of a core. */
+bool pm_target_is_loaded(const struct pm_target *target, const struct pm_mapping *mapping);
 
 /* Calls `visit` with the first address and the name of each loaded object, in the order in which symbols are looked up.
  * False when the target has no list of them (a static program, or one that the dynamic linker has not started yet). */

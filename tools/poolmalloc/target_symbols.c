@@ -182,6 +182,16 @@ pm_target_symbol(const struct pm_target *target, uint64_t start, const char *sym
     return read_object(&object, target, start) ? find_symbol(&object, symbol) : 0;
 }
 
+bool
+pm_target_bias(const struct pm_target *target, uint64_t start, uint64_t *bias)
+{
+    struct object object;
+    if (!read_object(&object, target, start))
+        return false;
+    *bias = object.bias;
+    return true;
+}
+
 /* The mapping that begins with the program's ELF header: the one below its program headers. */
 static const struct pm_mapping *
 program_mapping(const struct pm_target *target)
