@@ -11,8 +11,8 @@
 
 /* Types. ROOT: 8 bytes, the address of the root (root.h) minus the address of these 8 bytes. MALLOC: nothing more to
  * say; the file has malloc and its relatives from poolmalloc, not its own functions alone. */
-#define PM_NOTE_ROOT 0x101
-#define PM_NOTE_MALLOC 0x102
+#define PM_NOTE_ROOT 0x201
+#define PM_NOTE_MALLOC 0x202
 
 #define PM_NOTE_TEXT_(number) #number
 #define PM_NOTE_TEXT(number) PM_NOTE_TEXT_(number)
@@ -26,9 +26,17 @@
     "4:  .balign 4\n"                                                                                      \
     ".popsection"
 
+/* The constraint for the address of an object in position-independent code. */
+#if defined(__aarch64__)
+#define PM_NOTE_ADDRESS "S"
+#else
+#define PM_NOTE_ADDRESS "i"
+#endif
+
 /* Statements, for a function that is kept with the attribute `used`. The object is an operand, and so it is found under
  * whatever name link-time optimisation gives it; it must be one of the same file, without a name outside. */
-#define PM_NOTE_OF_OBJECT(type, object) __asm__ volatile(PM_NOTE_ASSEMBLY(type, ".quad %c0 - 3b") : : "i"(&(object)))
+#define PM_NOTE_OF_OBJECT(type, object) \
+    __asm__ volatile(PM_NOTE_ASSEMBLY(type, ".quad %c0 - 3b") : : PM_NOTE_ADDRESS(&(object)))
 #define PM_NOTE_ALONE(type) __asm__ volatile(PM_NOTE_ASSEMBLY(type, "") : : "i"(0))
 
 #endif
