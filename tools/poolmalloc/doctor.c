@@ -62,7 +62,8 @@ judge(const struct pm_program *program, struct pm_objects *objects, const char *
     }
     if (problem == NULL && verdict == PM_PRELOADABLE && (first == NULL || !first->poolmalloc)) {
         free(*why);
-        *why = pm_command_format("the dynamic linker finds malloc in %s first", first != NULL ? first->name : "nothing");
+        *why = first != NULL ? pm_command_format("the dynamic linker finds malloc in %s first", first->name)
+                             : pm_command_format("the dynamic linker finds no malloc: a library may be missing");
         return NOT_ACTIVE;
     }
     if (problem == NULL || verdict != PM_PRELOADABLE) {

@@ -31,8 +31,9 @@ struct pm_object *pm_objects_add(struct pm_objects *objects, const char *name, c
 void pm_objects_free(struct pm_objects *objects);
 
 /* The objects that the dynamic linker would load for a program, by its own word: it is run in the mode of ldd(1), in
- * which it stops before the program's first instruction. `library` is preloaded if it is not NULL. The answer is NULL, or, when it cannot be asked, one clause that says why;
- * the caller frees it. The program itself is in the list in any case. */
+ * which it stops before the program's first instruction. `library` is preloaded if it is not NULL. The answer is NULL,
+ * or, when it cannot be asked, one clause that says why; the caller frees it. The program itself is in the list in any
+ * case. */
 char *pm_objects_of_program(struct pm_objects *objects, const struct pm_program *program, const char *library);
 
 /* A section that says which object serves which allocation functions, and which one stands behind poolmalloc. */

@@ -74,7 +74,7 @@ pm_loader_may_run(const char *interpreter, char file[PATH_MAX], const char **rea
     *reason = "is not there";
     if (realpath(interpreter, file) == NULL || stat(file, &status) != 0 || !S_ISREG(status.st_mode))
         return false;
-    /* Where there is no such store anybody's might be there one day. */
+    /* A store belongs to root, or to the user who installed it: another user's is not trusted. */
     *reason = "lies outside of the store, or belongs to another user";
     if (stored && (!is_in_store(file) || (status.st_uid != 0 && status.st_uid != geteuid())))
         return false;

@@ -40,7 +40,7 @@ add_mapping(struct pm_target *target, uint64_t start, uint64_t end, uint64_t off
         .start = start, .end = end, .offset = offset, .readable = true, .path = pm_command_format("%s", path)};
 }
 
-/* An address range, or a range of the file, that does not wrap around. */
+/* Does the sum not wrap around? */
 static bool
 is_range(uint64_t start, uint64_t size)
 {
