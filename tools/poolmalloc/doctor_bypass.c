@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What bypasses poolmalloc where it is active: a library that is bound to another malloc, and hands a block to who frees
- * it with poolmalloc, or the other way round. In a process the tables say it into which the dynamic linker has written
- * what it found. A program that is not running can only be told what it may come to.
+ * What bypasses poolmalloc where it is active: libraries that are bound to another malloc, so that a block of one
+ * allocator may reach the free of the other. In a process the tables say it into which the dynamic linker has written
+ * addresses. Of a program that is not running only what may happen can be told.
  */
 #define _GNU_SOURCE
 #include <stdio.h>

@@ -94,8 +94,10 @@ print_overcommit(void)
 {
     char line[128];
     read_line("/proc/sys/vm/overcommit_memory", line, sizeof line);
-    print_limit("overcommit", line[0] != '\0' ? line : "?", line[0] == '\0' ? "the kernel does not say" : line[0] == '2' ? "strict: the pools' accessible part counts, 16 MiB at a time"
-                                                  : "no matter: reserved address space is not counted");
+    const char *meaning = line[0] == '\0'  ? "the kernel does not say"
+                          : line[0] == '2' ? "strict: the pools' accessible part counts, 16 MiB at a time"
+                                           : "no matter: reserved address space is not counted";
+    print_limit("overcommit", line[0] != '\0' ? line : "?", meaning);
 }
 
 /* Has the process, or who started it, said that it wants none at all? */

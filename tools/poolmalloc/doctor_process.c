@@ -178,8 +178,8 @@ explain(const struct pm_target *target, const struct findings *found)
         printf("  why not      the program defines malloc itself%s%s%s, and a program's own definitions come first\n",
                allocator != NULL ? " (" : "", allocator != NULL ? allocator : "", allocator != NULL ? ")" : "");
     else if (readable && pm_elf_is_poolmalloc(&elf))
-        printf("  why not      poolmalloc is linked into it, but hidden (a version script, --exclude-libs): its libraries\n"
-               "               do not see that malloc, and use that of %s\n",
+        printf("  why not      poolmalloc is linked into it, but hidden (a version script, --exclude-libs): its\n"
+               "               libraries do not see that malloc, and use that of %s\n",
                found->first != NULL ? found->first->name : "nobody");
     else
         explain_preload(target, preload, found);

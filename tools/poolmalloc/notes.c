@@ -10,7 +10,8 @@ pm_notes_start(struct pm_notes *notes, const void *bytes, size_t size, uint64_t 
     *notes = (struct pm_notes){.bytes = bytes, .size = size, .alignment = alignment == 8 ? 8 : 4};
 }
 
-/* Skips `size` bytes and the padding behind them; false when they are not all there. The last padding may be missing. */
+/* Skips `size` bytes and the padding behind them; false when they are not all there. The last padding may be
+ * missing. */
 static bool
 skip(struct pm_notes *notes, size_t size)
 {

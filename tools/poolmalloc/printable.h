@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Text of other processes and files on its way to people: names of programs, paths, variables. It may hold anything that
- * a terminal would obey.
+ * Text of other processes and files on its way to people: names of programs, paths, variables. It may hold anything
+ * that a terminal would obey.
  */
 #ifndef PM_PRINTABLE_H
 #define PM_PRINTABLE_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Objects and symbols in the memory of a target: program headers, notes, dynamic section, hash table, and the dynamic
- * linker's list of objects. What is read may be anything: every length is bounded, and a table that makes no sense is one
- * without the symbol.
+ * linker's list of objects. What is read may be anything: every length is bounded, and a table that makes no sense is
+ * one without the symbol.
  */
 #include <elf.h>
 #include <limits.h>
