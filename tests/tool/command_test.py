@@ -106,6 +106,19 @@ class Frame(Case):
             self.assertLessEqual(max(map(len, text.splitlines())), 120)
         self.assertRegex(self.good("--version"), r"^poolmalloc \d+\.\d+\.\d+\n$")
 
+    def test_short_options_that_all_have(self):
+        version = self.good("--version")
+        self.assertEqual(self.good("-V"), version)
+        self.assertEqual(self.good("-h"), self.good("--help"))
+        for subcommand in ("run", "stat", "map", "advise", "doctor"):
+            text = self.good(subcommand, "--help")
+            self.assertEqual(self.good(subcommand, "-h"), text)
+            for option in ("-V", "--version"):
+                self.assertEqual(self.good(subcommand, option), version)
+        self.assertEqual(self.good("stat", "--watch", "1", "-h"), self.good("stat", "--help"))
+        self.assertEqual(self.good("run", "echo", "-h"), "-h\n")  # the program's
+        self.bad(USAGE, "no option --version", "stat", "--version=1")
+
     def test_values(self):
         self.bad(USAGE, "--alignment cannot be '7'", "run", "--alignment", "7", "true")
         self.bad(USAGE, "--stats cannot be 'xml'", "run", "--stats=xml", "true")

@@ -29,7 +29,8 @@ static const char help[] =
     "  --linear              the histogram in steps of 16 bytes instead of doublings\n"
     "  --show-output         keep the standard output of the recorded run\n"
     "  --library FILE        this libpoolmalloc.so instead of the one that belongs to the command\n"
-    "  --help\n";
+    "  -h, --help            this text\n"
+    "  -V, --version         the version\n";
 
 enum choice { RUNS = 256, FOR, LINEAR, SHOW_OUTPUT, LIBRARY, HELP };
 

@@ -41,8 +41,8 @@ _Noreturn void pm_command_usage(const char *format, ...) __attribute__((format(p
 /* A line on stderr; the program goes on. */
 void pm_command_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* For the answers '?' and ':' of getopt_long, with a short-option string that begins with "+:": ends with a line that
- * names the option. */
+/* For the answers '?' and ':' of getopt_long, with a short-option string that begins with "+:" or ":". What every
+ * subcommand has, -h, -V and --version, is done here; all else ends with a line that names the option. */
 _Noreturn void pm_command_bad_option(int answer, char **arguments);
 
 /* Prints a help text and ends. */

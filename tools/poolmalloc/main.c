@@ -78,12 +78,35 @@ pm_command_warn(const char *format, ...)
     fputc('\n', stderr);
 }
 
+/* The help text belongs to the subcommand, which prints it when it is called for nothing else. */
+static _Noreturn void
+print_help_of(const char *name)
+{
+    char *arguments[] = {NULL, "--help", NULL};
+    optind = 0; /* getopt begins anew */
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (strcmp(name, table[i].name) == 0)
+            table[i].run(2, arguments);
+    abort();
+}
+
+static _Noreturn void
+print_version(void)
+{
+    puts("poolmalloc " PM_VERSION_STRING);
+    pm_command_help("");
+}
+
 void
 pm_command_bad_option(int answer, char **arguments)
 {
     const char *argument = arguments[optind - 1];
     if (answer == ':')
         pm_command_usage("%s needs a value", argument);
+    if (optopt == 'h')
+        print_help_of(pm_command_name);
+    if (optopt == 'V' || (optopt == 0 && strcmp(argument, "--version") == 0))
+        print_version();
     if (strncmp(argument, "--", 2) == 0 && optopt != 0)
         pm_command_usage("%.*s takes no value", (int)strcspn(argument, "="), argument);
     if (strncmp(argument, "--", 2) == 0)
@@ -161,8 +184,8 @@ print_help(void)
          "Runs programs on poolmalloc, looks into programs that do, and says whether it would help.\n");
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
         printf("  %-8s %s\n", table[i].name, table[i].summary);
-    puts("\n  poolmalloc SUBCOMMAND --help    its options; poolmalloc-SUBCOMMAND(1) has more\n"
-         "  poolmalloc --version            the version\n\n"
+    puts("\n  poolmalloc SUBCOMMAND --help    its options, -h too; poolmalloc-SUBCOMMAND(1) has more\n"
+         "  poolmalloc --version, -V        the version\n\n"
          "exit status:");
 #define PRINT(name, number, text) printf("  %3d  %s\n", number, text);
     PM_STATUS_TABLE(PRINT)
@@ -178,10 +201,8 @@ main(int count, char **arguments)
     const char *name = arguments[1];
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || (strcmp(name, "help") == 0 && count == 2))
         print_help();
-    if (strcmp(name, "--version") == 0) {
-        puts("poolmalloc " PM_VERSION_STRING);
-        pm_command_help("");
-    }
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
+        print_version();
     char *help[] = {NULL, arguments[2], "--help", NULL};
     if (strcmp(name, "help") == 0) {
         name = arguments[2];

@@ -27,7 +27,8 @@ static const char help[] =
     "  -o, --output FILE     an SVG picture for a browser, with a tooltip for each pool; - is the standard output\n"
     "  --rows N              at most so many rows (64 in the terminal, 1024 in SVG); in a larger heap a cell is\n"
     "                        several pools\n"
-    "  --help\n"
+    "  -h, --help            this text\n"
+    "  -V, --version         the version\n"
     "\n"
     "Colours are used on a terminal, unless NO_COLOR is set; otherwise letters stand for the size classes.\n";
 

@@ -29,7 +29,8 @@ static const char help[] =
     "  --preload-only        the library and nothing else: the POOLMALLOC_ variables of the environment are removed\n"
     "  --library FILE        this libpoolmalloc.so instead of the one that belongs to the command\n"
     "  --force               run the program even if it cannot be preloaded: those it starts may be\n"
-    "  --help\n"
+    "  -h, --help            this text\n"
+    "  -V, --version         the version\n"
     "\n"
     "The program is not run, and the exit status is 117, when it cannot be preloaded (static, setuid, ...).\n";
 

@@ -27,7 +27,8 @@ static const char help[] =
     "  --watch SECONDS       totals and busy size classes with rates, renewed that often; a line each time when the\n"
     "                        output is no terminal; with --json a document each time\n"
     "  --count N             end after N times; without it when the process ends\n"
-    "  --help\n";
+    "  -h, --help            this text\n"
+    "  -V, --version         the version\n";
 
 enum choice { JSON = 256, WATCH, COUNT, HELP };
 
