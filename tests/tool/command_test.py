@@ -4,6 +4,7 @@
 
 CMake passes where things are in TOOL_COMMAND, TOOL_LIBRARY, TOOL_PROGRAMS, and how often to look in TOOL_ROUNDS.
 """
+import codecs
 import fcntl
 import json
 import os
@@ -81,6 +82,117 @@ class Case(unittest.TestCase):
 
     def start_churn(self, threads=4, *options):
         return self.start(COMMAND, "run", *options, "--", CHURN, threads)
+
+    def terminal(self, columns, rows, *arguments, **variables):
+        """The command on a terminal of that size."""
+        terminal = Terminal(columns, rows, arguments, variables)
+        self.addCleanup(terminal.close)
+        return terminal
+
+
+class Terminal:
+    """A terminal with what the command needs of one: the other screen, lines that wrap and scroll, sequences that move,
+    erase, and colour. What it does not know is an error."""
+
+    def __init__(self, columns, rows, arguments, variables):
+        self.master, self.slave = pty.openpty()
+        self.rows, self.scrolled, self.wrapping, self.other = [], 0, True, False
+        self.decoder, self.rest = codecs.getincrementaldecoder("utf-8")(), ""
+        self.resize(columns, rows)
+        shown = environment(**{"TERM": "xterm", "LC_ALL": "C.UTF-8", **variables})
+        for name in ("COLUMNS", "LINES", "NO_COLOR"):
+            if name not in variables:
+                shown.pop(name, None)
+        self.mode = termios.tcgetattr(self.slave)
+        self.process = subprocess.Popen(
+            [COMMAND, *map(str, arguments)], stdin=self.slave, stdout=self.slave, stderr=self.slave, env=shown,
+            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+    def resize(self, columns, rows):
+        self.columns, self.height = columns, rows
+        self.clear()
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def clear(self):
+        self.rows, self.row, self.column = [""] * self.height, 0, 0
+
+    def type(self, keys):
+        os.write(self.master, keys)
+
+    def text(self):
+        return "\n".join(row.rstrip() for row in self.rows).rstrip("\n")
+
+    def wait(self, condition):
+        """Reads until the condition holds; fails when it does not come to hold."""
+        end = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < end, self.text()
+            if select.select([self.master], [], [], 0.05)[0]:
+                self.take(self.decoder.decode(os.read(self.master, 65536)))
+
+    def ended(self):
+        """Has ended, and all it wrote has been read."""
+        return self.process.poll() is not None and not select.select([self.master], [], [], 0.1)[0]
+
+    def newline(self):
+        self.row += 1
+        if self.row == self.height:
+            self.scrolled += self.other
+            self.rows = self.rows[1:] + [""]
+            self.row -= 1
+
+    def put(self, character):
+        if self.column == self.columns:
+            if not self.wrapping:
+                self.column -= 1
+            else:
+                self.column = 0
+                self.newline()
+        row = self.rows[self.row].ljust(self.column)
+        self.rows[self.row] = row[:self.column] + character + row[self.column + 1:]
+        self.column += 1
+
+    def take(self, text):
+        text = self.rest + text
+        self.rest = ""
+        while text:
+            sequence = re.match(r"\x1b\[(\??)([0-9;]*)([a-zA-Z])", text)
+            if text[0] == "\x1b" and not sequence:
+                self.rest = text
+                return
+            if sequence:
+                self.obey(*sequence.groups())
+            elif text[0] == "\r":
+                self.column = 0
+            elif text[0] == "\n":
+                self.newline()
+            else:
+                self.put(text[0])
+            text = text[sequence.end() if sequence else 1:]
+
+    def obey(self, private, numbers, letter):
+        if private and numbers == "7":
+            self.wrapping = letter == "h"
+        elif private and numbers == "1049":
+            self.other = letter == "h"
+            self.clear()
+        elif letter == "H":
+            self.row, self.column = 0, 0
+        elif letter in "JK":
+            if numbers == "2":
+                self.rows = [""] * self.height
+            else:
+                self.rows[self.row] = self.rows[self.row][:min(self.column, self.columns - 1)]
+                if letter == "J":
+                    self.rows[self.row + 1:] = [""] * (self.height - self.row - 1)
+        elif letter != "m" and not (private and numbers == "25"):
+            raise AssertionError(f"unknown sequence {private}{numbers}{letter}")
 
 
 class Frame(Case):
@@ -333,6 +445,8 @@ class Stat(Case):
         stats = json.loads(self.good("stat", "--json", pid))
         self.assertEqual(stats["pid"], pid)
         check_dump(self, stats)
+        while len(stats["heaps"]) < 5:  # the last thread may still be about to start
+            stats = json.loads(self.good("stat", "--json", pid))
         self.assertEqual(len(stats["heaps"]), 5)
 
     def test_same_as_from_inside(self):
@@ -355,33 +469,102 @@ class Stat(Case):
         documents = self.good("stat", "--json", "--watch", "0.1", "--count", "3", pid)
         self.assertEqual(documents.count('"schema_version"'), 3)
 
+    def watch(self, columns, rows, *options, **variables):
+        process = self.start_churn()
+        return process, self.terminal(columns, rows, "stat", "--watch", "0.1", *options, process.pid, **variables)
+
+    def check_screen(self, terminal):
+        """A whole frame, whose lines neither wrap nor scroll."""
+        self.assertTrue(terminal.other and terminal.scrolled == 0)
+        text = terminal.text()
+        self.assertRegex(text, r"^poolmalloc \S+, pr")
+        self.assertLessEqual(max(map(len, text.splitlines())), terminal.columns)
+        return text
+
+    def finish(self, terminal):
+        """It ends well, and leaves the terminal as it was."""
+        terminal.wait(terminal.ended)
+        self.assertEqual(terminal.process.returncode, 0, terminal.text())
+        self.assertFalse(terminal.other)
+        self.assertTrue(terminal.wrapping)
+        self.assertEqual(termios.tcgetattr(terminal.slave), terminal.mode)
+        return terminal.text()
+
     def test_watch_on_a_terminal(self):
-        pid = self.start_churn().pid
-        master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-        process = subprocess.Popen([COMMAND, "stat", "--watch", "0.1", str(pid)], stdout=slave,
-                                   env=environment(TERM="xterm"))
-        os.close(slave)
-        seen = b""
-        end = time.monotonic() + 20
-        while seen.count(b"\x1b[H") < 4 and time.monotonic() < end:
-            if select.select([master], [], [], 1)[0]:
-                seen += os.read(master, 65536)
-        process.send_signal(signal.SIGINT)
-        while select.select([master], [], [], 0.2)[0]:
-            try:
-                seen += os.read(master, 65536)
-            except OSError:
-                break
-        self.assertEqual(process.wait(20), 0)
-        os.close(master)
-        screens = seen.split(b"\x1b[H")
-        self.assertGreaterEqual(len(screens), 4)
-        for screen in screens[1:-1]:
-            self.assertLessEqual(screen.count(b"\n"), 24)
-            self.assertIn(b"live blocks", screen)
-            plain = re.sub(rb"\x1b\[[0-9;]*[a-zA-Z]", b"", screen)
-            self.assertLessEqual(max(map(len, plain.split(b"\r\n"))), 100)
+        for columns, rows, seen, unseen in (
+                (100, 30, ("live blocks", "magazines", "others/s", "peak"), "mem "),
+                (80, 24, ("live", "magazines", "others/s", "peak", "mem "), "live blocks"),
+                (40, 10, ("resident", "live", "refilled/s", "… "), "others/s"),
+                (24, 4, ("resident", "bytes", "… "), "peak")):
+            _, terminal = self.watch(columns, rows)
+            terminal.wait(lambda: re.search(r"\d [kM]|\n… |\d +\d+%", terminal.text()))
+            text = self.check_screen(terminal)
+            for word in seen:
+                self.assertIn(word, text)
+            self.assertNotIn(unseen, text)
+            self.assertEqual(len(text.splitlines()), rows)
+            self.assertEqual("q quits" in text, columns > 40)
+            terminal.type(b"q")
+            self.assertIn("bytes", self.finish(terminal))  # the last frame stays
+
+    def test_watch_adapts_to_a_resize(self):
+        process = self.start_churn()
+        # An interval that does not pass here: it is the resize that paints.
+        terminal = self.terminal(100, 30, "stat", "--watch", "3600", process.pid)
+        terminal.wait(lambda: "more" in terminal.text())
+        for columns, rows in ((60, 12), (120, 28), (40, 10), (80, 24)):
+            terminal.resize(columns, rows)
+            terminal.wait(lambda: re.fullmatch("… \\d+ more *", terminal.rows[-1]))
+            self.check_screen(terminal)
+        terminal.type(b"xyzq")
+        self.finish(terminal)
+
+    def test_watch_ends_in_order(self):
+        for end in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, b"\x03", b"q"):
+            _, terminal = self.watch(80, 24)
+            terminal.wait(lambda: "refilled/s" in terminal.text())
+            terminal.type(end) if isinstance(end, bytes) else terminal.process.send_signal(end)
+            self.finish(terminal)
+        _, terminal = self.watch(80, 24, "--count", "2")
+        self.assertIn("refilled/s", self.finish(terminal))
+
+    def test_watch_stops_and_goes_on(self):
+        _, terminal = self.watch(80, 24)
+        terminal.wait(lambda: "refilled/s" in terminal.text())
+        # No shell is there to continue it, and the kernel does not stop what has none by a key.
+        terminal.process.send_signal(signal.SIGTSTP)
+        terminal.wait(lambda: not terminal.other)
+        stat = pathlib.Path(f"/proc/{terminal.process.pid}/stat")
+        terminal.wait(lambda: stat.read_text().rsplit(")", 1)[1].split()[0] == "T")
+        self.assertEqual(termios.tcgetattr(terminal.slave), terminal.mode)
+        terminal.process.send_signal(signal.SIGCONT)
+        terminal.wait(lambda: terminal.other and "refilled/s" in terminal.text())
+        terminal.type(b"q")
+        self.finish(terminal)
+
+    def test_watch_of_a_process_that_ends(self):
+        process = self.start_churn()
+        terminal = self.terminal(80, 24, "stat", "--watch", "3600", process.pid)
+        terminal.wait(lambda: "refilled/s" in terminal.text())
+        process.kill()
+        process.wait()
+        terminal.wait(terminal.ended)  # long before the interval has passed
+        self.assertEqual(terminal.process.returncode, NO_PROCESS)
+        self.assertFalse(terminal.other)
+        self.assertEqual(termios.tcgetattr(terminal.slave), terminal.mode)
+        self.assertEqual(terminal.text().splitlines()[-1], f"poolmalloc stat: process {process.pid} has ended")
+
+    def test_watch_on_a_dumb_terminal(self):
+        for variables in (dict(TERM="dumb"), dict(TERM="")):
+            pid = self.start_churn().pid
+            terminal = self.terminal(80, 24, "stat", "--watch", "0.05", "--count", "5", pid, **variables)
+            seen = []
+            take, terminal.take = terminal.take, lambda text: (seen.append(text), take(text))
+            self.assertEqual(self.finish(terminal).count("\n"), 5)
+            self.assertNotIn("\x1b", "".join(seen))
+            lines = "".join(seen).split("\r\n")
+            self.assertEqual([len(line) for line in lines], [len(lines[0])] * 6 + [0])
+            self.assertLessEqual(len(lines[0]), 80)
 
     def test_library_that_is_gone(self):
         copy = self.directory / "libpoolmalloc.so"

@@ -15,6 +15,7 @@
 #include "command.h"
 #include "poolmalloc.h"
 #include "printable.h"
+#include "screen.h"
 
 struct subcommand {
     const char *name, *summary;
@@ -34,6 +35,7 @@ const char *pm_command_name;
 static void __attribute__((format(printf, 1, 0)))
 print_line(const char *format, va_list arguments)
 {
+    pm_screen_close();
     fflush(stdout);
     fprintf(stderr, "poolmalloc%s%s: ", pm_command_name != NULL ? " " : "",
             pm_command_name != NULL ? pm_command_name : "");

@@ -24,8 +24,8 @@ static const char help[] =
     "memory is; as the program itself prints it with POOLMALLOC_STATS=1. The process goes on running meanwhile.\n"
     "\n"
     "  --json                the same as JSON\n"
-    "  --watch SECONDS       totals and busy size classes with rates, renewed that often; a line each time when the\n"
-    "                        output is no terminal; with --json a document each time\n"
+    "  --watch SECONDS       totals and busy size classes with rates, renewed that often, until q is pressed; a line\n"
+    "                        each time when the output is no terminal; with --json a document each time\n"
     "  --count N             end after N times; without it when the process ends\n"
     "  -h, --help            this text\n"
     "  -V, --version         the version\n";

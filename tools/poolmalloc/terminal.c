@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #define WIDTH_DEFAULT 100
-#define HEIGHT_DEFAULT 50
 
 bool
 pm_terminal_is(void)
@@ -29,18 +28,18 @@ pm_terminal_width(void)
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20 ? size.ws_col : WIDTH_DEFAULT;
 }
 
-unsigned
-pm_terminal_height(void)
+bool
+pm_terminal_cursor(void)
 {
-    struct winsize size;
-    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row >= 5 ? size.ws_row : HEIGHT_DEFAULT;
+    const char *kind = getenv("TERM");
+    return pm_terminal_is() && kind != NULL && *kind != '\0' && strcmp(kind, "dumb") != 0;
 }
 
 bool
 pm_terminal_colour(void)
 {
-    const char *none = getenv("NO_COLOR"), *kind = getenv("TERM");
-    return pm_terminal_is() && (none == NULL || *none == '\0') && (kind == NULL || strcmp(kind, "dumb") != 0);
+    const char *none = getenv("NO_COLOR");
+    return pm_terminal_cursor() && (none == NULL || *none == '\0');
 }
 
 bool

@@ -11,8 +11,8 @@
 
 bool pm_terminal_is(void);
 unsigned pm_terminal_width(void); /* COLUMNS, or the terminal's, or 100 */
-unsigned pm_terminal_height(void);
-bool pm_terminal_colour(void); /* a terminal that is not dumb, and no NO_COLOR in the environment */
+bool pm_terminal_cursor(void); /* a terminal that obeys escape sequences: TERM is set, and not "dumb" */
+bool pm_terminal_colour(void); /* such a terminal, and no NO_COLOR in the environment */
 bool pm_terminal_unicode(void);
 
 /* A horizontal bar of `eighths` / 8 columns, padded to `columns`. */
