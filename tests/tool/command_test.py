@@ -612,7 +612,38 @@ class Map(Case):
         rows = re.findall(r"^0x[0-9a-f]+ +(#.{63})$", text, re.MULTILINE)
         self.assertEqual(len(rows), int(re.search(r"(\d+) arenas", text)[1]))
         self.assertNotIn("\x1b", text)
-        self.assertRegex(text, r"other pools\n  # +\d+  descriptors")
+        self.assertRegex(text, r"other pools\n  # +\d+ descriptors")
+
+    def start_sizes(self, blocks):
+        """Blocks of all size classes, those of 8, 24, 40, ... bytes as well."""
+        code = ("import ctypes, sys; malloc = ctypes.CDLL(None).malloc\n"
+                f"for size in range(8, 513, 8): [malloc(size) for _ in range({blocks})]\n"
+                "print('ready', flush=True); sys.stdin.read()")
+        return self.start(COMMAND, "run", "--alignment", "8", PYTHON, "-c", code, stdin=subprocess.PIPE)
+
+    def test_each_class_has_its_letter(self):
+        process = self.start_sizes(40)
+        self.addCleanup(process.stdin.close)
+        text = self.good("map", process.pid, env=environment(COLUMNS="80"))
+        legend = re.findall(r"(?:^| )  (\S) +(\d+) B +\d+ +\d+%", text, re.MULTILINE)
+        self.assertEqual(sorted(int(size) for _, size in legend), list(range(8, 513, 8)))
+        letters = {letter for letter, _ in legend}
+        self.assertEqual(len(letters), 64)
+        others = set(re.findall(r"^  (\S) +\d+ [a-z8]", text, re.MULTILINE))
+        self.assertEqual(len(others), 4)
+        drawn = set("".join(re.findall(r"^0x[0-9a-f]+ (.*)$", text, re.MULTILINE)))
+        self.assertFalse(letters & others)
+        self.assertTrue(letters <= drawn <= letters | others | {" "}, drawn)
+
+    def test_narrow(self):
+        process = self.start_sizes(40)
+        self.addCleanup(process.stdin.close)
+        for columns, in_row in ((80, 64), (79, 64), (78, 32), (47, 32), (46, 16), (31, 16)):
+            text = self.good("map", process.pid, env=environment(COLUMNS=str(columns)))
+            self.assertLessEqual(max(map(len, text.splitlines())), columns)
+            rows = re.findall(r"^0x[0-9a-f]{12} (.*)$", text, re.MULTILINE)
+            self.assertEqual({len(row) for row in rows}, {in_row})
+        self.bad(NO_OUTPUT, "needs 31 columns, and there are 30", "map", process.pid, env=environment(COLUMNS="30"))
 
     def test_colours(self):
         pid = self.start_churn(1).pid
@@ -656,7 +687,29 @@ class Map(Case):
                 self.assertEqual(blocks, 4096 // size)
                 self.assertLessEqual(taken, blocks)
         self.assertTrue(ElementTree.fromstring(self.good("map", pid, "-o", "-")).tag.endswith("svg"))
+        self.check_picture(picture.read_text())
         self.bad(NO_OUTPUT, "No such file", "map", pid, "-o", "/no/such/heap.svg")
+
+    def check_picture(self, text):
+        """Title, totals and legend above the cells, of which each has a place of its own."""
+        space = "{http://www.w3.org/2000/svg}"
+        tree = ElementTree.fromstring(text)
+        width, height = int(tree.get("width")), int(tree.get("height"))
+        boxes, used = [], set()
+        for path in tree.iter(space + "path"):
+            if path.find(space + "title") is not None:
+                x, y, length, depth = map(int, re.match(r"M(\d+) (\d+)h(\d+)v(\d+)h", path.get("d")).groups())
+                self.assertLessEqual((x + length > width, y + depth > height), (False, False))
+                boxes.append((x, y))
+                for column in range(x, x + length):
+                    self.assertNotIn((column, y), used)
+                    used.add((column, y))
+        first = min(y for _, y in boxes)
+        labels = {label.text: int(label.get("y")) for label in tree.iter(space + "text")}
+        for word in ("process", "arenas of 256 KiB", "Size of blocks", "bytes: ", "descriptors: ", "given back: "):
+            found = [y for label, y in labels.items() if word in label]
+            self.assertTrue(found and max(found) < first, word)
+        return width, height
 
     def test_thousands_of_arenas(self):
         code = "x = [bytes(470) for _ in range(620000)]; print('ready', flush=True); import time; time.sleep(100)"
@@ -670,7 +723,9 @@ class Map(Case):
         self.assertGreater(pools * 64 * 64, arenas)
         picture = self.good("map", pid, "-o", "-", "--rows", "100")
         self.assertLess(len(picture), 2 << 20)
-        ElementTree.fromstring(picture)
+        for picture in (picture, self.good("map", pid, "-o", "-")):
+            width, height = self.check_picture(picture)
+            self.assertTrue(width * 0.3 < height < width * 1.3, (width, height))
 
 
 class Core(Case):

@@ -30,7 +30,7 @@ static const char help[] =
     "  -h, --help            this text\n"
     "  -V, --version         the version\n"
     "\n"
-    "Colours are used on a terminal, unless NO_COLOR is set; otherwise letters stand for the size classes.\n";
+    "Colours are used on a terminal, unless NO_COLOR is set; otherwise a character stands for each size class.\n";
 
 enum choice { CORE = 256, ROWS, HELP };
 

@@ -23,9 +23,26 @@ pm_terminal_width(void)
 {
     struct winsize size;
     const char *columns = getenv("COLUMNS");
-    if (columns != NULL && atoi(columns) >= 20)
+    if (columns != NULL && atoi(columns) > 0)
         return (unsigned)atoi(columns);
-    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20 ? size.ws_col : WIDTH_DEFAULT;
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : WIDTH_DEFAULT;
+}
+
+void
+pm_terminal_wrap(const char *text)
+{
+    unsigned width = pm_terminal_width(), column = 0;
+    while (*text != '\0') {
+        unsigned length = (unsigned)strcspn(text, " ");
+        if (column > 0 && column + 1 + length > width) {
+            putchar('\n');
+            column = 0;
+        }
+        printf("%s%.*s", column > 0 ? " " : "", (int)length, text);
+        column += length + (column > 0);
+        text += length + (text[length] == ' ');
+    }
+    putchar('\n');
 }
 
 bool

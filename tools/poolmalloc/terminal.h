@@ -15,6 +15,9 @@ bool pm_terminal_cursor(void); /* a terminal that obeys escape sequences: TERM i
 bool pm_terminal_colour(void); /* such a terminal, and no NO_COLOR in the environment */
 bool pm_terminal_unicode(void);
 
+/* A paragraph of words, broken into lines where the terminal ends. */
+void pm_terminal_wrap(const char *text);
+
 /* A horizontal bar of `eighths` / 8 columns, padded to `columns`. */
 void pm_terminal_bar(unsigned eighths, unsigned columns);
 
