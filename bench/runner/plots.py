@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The SVG plots. Needs matplotlib; without it there are none, and the report says so."""
 import os
+import textwrap
 
 from . import UserError
 from .allocators import GLIBC, OURS
@@ -95,6 +96,24 @@ def ratios(pyplot, results, wanted, metric_of, title, directory, name):
     return save(pyplot, figure, directory, name)
 
 
+TITLE_COLUMNS = 62  # characters of a panel's title in a line
+FLOOR = (0.94, 1.0)  # where the marks of the page floors lie between a panel's left and right edge
+
+
+def title_of(results, case):
+    """The case's name, and below it what it does, in lines that end within the panel."""
+    return "\n".join([case] + textwrap.wrap(results.cases[case]["title"], TITLE_COLUMNS))
+
+
+def floors(axes, results, case):
+    """A mark at each allocator's own page floor: they differ, and one may hold less than another's floor."""
+    for allocator in results.allocators:
+        floor = results.figure(case, allocator, "floor")
+        if floor:
+            axes.plot(FLOOR, [floor.median / 2**20] * 2, color=style(results, allocator)[0], linestyle=(0, (1, 1)),
+                      linewidth=2.4 if allocator == OURS else 1.6, transform=axes.get_yaxis_transform(), zorder=2)
+
+
 def curves(pyplot, results, directory, name):
     """Resident memory over time, one panel per case that reported it."""
     cases = [case for case in results.cases
@@ -103,7 +122,7 @@ def curves(pyplot, results, directory, name):
         return None
     columns = min(2, len(cases))
     lines = (len(cases) + columns - 1) // columns
-    figure, grid = pyplot.subplots(lines, columns, figsize=(4.6 * columns, 2.7 * lines), squeeze=False)
+    figure, grid = pyplot.subplots(lines, columns, figsize=(4.6 * columns, 2.9 * lines), squeeze=False)
     for axes, case in zip(grid.flat, cases):
         for allocator in results.allocators:
             points = results.series.get((case, allocator), {}).get("resident")
@@ -113,10 +132,10 @@ def curves(pyplot, results, directory, name):
                           zorder=4 if allocator == OURS else 3)
             for x, y in results.series.get((case, allocator), {}).get("trimmed", []):
                 axes.plot([x], [y / 2**20], "x", color=style(results, allocator)[0], markersize=5, zorder=5)
-        floor = results.figure(case, OURS, "floor") or results.figure(case, GLIBC, "floor")
-        if floor:
-            axes.axhline(floor.median / 2**20, color="#888888", linewidth=0.8, linestyle=":")
-        axes.set_title("%s: %s" % (case, results.cases[case]["title"]), loc="left", fontsize=8)
+        right = axes.get_xlim()[1]
+        axes.set_xlim(right=right * 1.07)  # room for the marks
+        floors(axes, results, case)
+        axes.set_title(title_of(results, case), loc="left", fontsize=8)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("seconds", fontsize=8)
         axes.set_ylabel("MiB resident", fontsize=8)
@@ -126,7 +145,9 @@ def curves(pyplot, results, directory, name):
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.tight_layout()
     figure.legend(handles, labels, loc="upper center", ncol=6, frameon=False, bbox_to_anchor=(0.5, 0.0),
-                  title="× is what is held after malloc_trim(0); dotted, the page floor")
+                  title="× is what is held after malloc_trim(0). Dots at the right edge are the page floor of the "
+                        "allocator\nof that colour: its own pages that hold a live block. It can hold less than "
+                        "another's floor, not than its own.")
     return save(pyplot, figure, directory, name)
 
 
