@@ -389,7 +389,70 @@ class Advise(Case):
         self.assertRegex(text, r"\n +129 to 256 +3\d\d k ")  # 100 bytes and the object's 33
         self.assertRegex(text, r"half of them")
         self.assertRegex(text, r"time +\d")
-        self.assertRegex(text.splitlines()[-1], r"^(Use it|No reason|Do not|No advice|their own)")
+        # One run shows no spread, so there is no verdict, unless nothing could be measured at all.
+        self.assertRegex(text, r"\n\n(No verdict: one run .*at least 3|No advice: the program runs for)[^$]*\Z")
+
+    def advice(self, *pairs, program="cc1", others=0):
+        """What it says of pairs of runs: seconds on the system's malloc and on poolmalloc, and MiB."""
+        result = subprocess.run([PROGRAMS / "tool_advice", program, str(others),
+                                 *(":".join(map(str, (*pair, 100, 100)[:4])) for pair in pairs)],
+                                env=environment(COLUMNS="1000"), capture_output=True, text=True, check=True)
+        return result.stdout.strip()
+
+    def test_no_verdict_without_a_spread(self):
+        for pairs in ([(10, 8.7)], [(10, 8.7), (10, 8.9)]):
+            self.assertRegex(self.advice(*pairs), "^No verdict: (one run|two runs) .* at least 3 ")
+        self.assertRegex(self.advice(*[(10, 8.7), (10, 8.9), (10, 8.8)]),
+                         r"^Use it: 90% of its .* 0\.88 .* \(0\.87 to 0\.89 in 3 pairs of runs\) and 1\.00 of the memory")
+
+    def test_no_verdict_when_the_ratios_overlap(self):
+        self.assertRegex(self.advice((10, 8.7), (10, 10.6), (10, 9.5)),
+                         r"^No verdict: in 3 pairs .* 0\.87 to 1\.06 .*; about \d+ runs on each would tell \(--runs \d+\)")
+        # All on one side, but by chance once in four times.
+        self.assertRegex(self.advice((10, 8), (10, 9.9), (10, 9.8)), "^No verdict: ")
+        self.assertRegex(self.advice((10, 3), (10, 30), (10, 10)), "^No verdict: .*not even 99 runs")
+        # As many as it asked for, of the same spread, do tell.
+        pairs = [(10, 8.5), (10, 9.8), (10, 9.1), (10, 10.1)]
+        needed = int(re.search(r"--runs (\d+)", self.advice(*pairs))[1])
+        self.assertRegex(self.advice(*(pairs * needed)[:max(needed, 8)]), "^Use it: ")
+
+    def test_what_pairs_have_in_common_is_not_their_spread(self):
+        # The machine got slower by half from run to run; within each pair poolmalloc was a tenth faster.
+        self.assertRegex(self.advice((10, 9), (15, 13.6), (22, 19.7)), r"^Use it: .* 0\.90 .*\(0\.90 to 0\.91 ")
+
+    def test_verdicts(self):
+        self.assertRegex(self.advice((10, 12), (10, 12.2), (10, 12.1)), "^Do not use it: it takes 1.21 ")
+        self.assertRegex(self.advice((10, 10), (10, 10.1), (10, 9.9)), r"^No reason .*no difference in time that matters")
+        self.assertRegex(self.advice((10, 8, 100, 130), (10, 8, 100, 130), (10, 8.1, 100, 130)), "^Use it where time ")
+        self.assertRegex(self.advice((10, 10, 100, 70), (10, 10.1, 100, 70), (10, 9.9, 100, 72)),
+                         "^Use it for the memory: it takes 0.71 .* same time")
+        self.assertRegex(self.advice((10, 8, 100, 70), (10, 13, 100, 70), (10, 10, 100, 72)),
+                         "^Use it for the memory: .* cannot tell")
+        self.assertRegex(self.advice((200, 150), (200, 250), (200, 200)), "^No reason to use it: it allocates so little")
+        self.assertRegex(self.advice((0.01, 0.005)), "^No advice: ")
+        self.assertRegex(self.advice(), "^Worth trying: ")
+        self.assertRegex(self.advice((10, 8), (10, 8), (10, 8), others=3), "90% of cc1's requests .* the command takes 0.80")
+        for variable, hint in ((None, True), ("malloc", False)):
+            os.environ.pop("PYTHONMALLOC", None)
+            if variable:
+                os.environ["PYTHONMALLOC"] = variable
+                self.addCleanup(os.environ.pop, "PYTHONMALLOC", None)
+            self.assertEqual("PYTHONMALLOC=malloc" in self.advice((10, 8), program="python3.11"), hint)
+
+    def test_program_behind_a_launcher(self):
+        script = self.directory / "python3"
+        script.write_text("#!/bin/bash\nfor i in 1 2 3 4 5 6 7 8 9 10; do\n  words=$(for j in {1..300}; do echo word$j; done)\n"
+                          f"  : $(echo ${{#words}} $(basename $0))\ndone\nexec {PYTHON} \"$@\"\n")
+        script.chmod(0o755)
+        # Its small objects are Python's own, so that the shell makes more requests.
+        text = self.good("advise", "--runs", "1", "--", script, "-c", "x = [str(i) for i in range(300000)]",
+                         env=environment(PYTHONMALLOC=""))
+        found = re.search(r"^Recorded: (\d+) processes; python3 \(process \d+\) allocates most\n", text)
+        self.assertTrue(found, text)
+        self.assertGreater(int(found[1]), 20)
+        self.assertRegex(text, r"\n  bash +\d+ processes ")
+        self.assertIn("\nOf python3 alone:\n", text)
+        self.assertRegex(text, r"\nPython's own pools served [^$]* PYTHONMALLOC=malloc in the\s")
 
     def test_counts_are_exact(self):
         base = self.records("x = 1")
@@ -410,7 +473,8 @@ class Advise(Case):
 
     def test_children_are_counted(self):
         text = self.good("advise", "--runs", "0", "sh", "-c", f"{PYTHON} -c 'x = 1'; {PYTHON} -c 'x = 1'")
-        self.assertRegex(text, r"Recorded: 3 processes, most requests from python3 \(2 processes\)")
+        self.assertRegex(text, r"Recorded: 3 processes; python3 \(process \d+\) allocates most\n"
+                               r"  python3 +2 processes .*\n  sh +1 process ")
 
     def test_bad(self):
         self.bad(NOT_PRELOADABLE, "statically linked", "advise", PROGRAMS / "tool_plain_static", "1")

@@ -24,7 +24,7 @@ static const char help[] =
     "run several times. Its standard output is dropped; its standard input begins anew if it is a file, else it is\n"
     "empty.\n"
     "\n"
-    "  --runs N              runs on each allocator, 3 by default; 0: record only\n"
+    "  --runs N              runs on each allocator, 3 by default and for a verdict at least; 0: record only\n"
     "  --for SECONDS         for servers: record only, and end the program after that long\n"
     "  --linear              the histogram in steps of 16 bytes instead of doublings\n"
     "  --show-output         keep the standard output of the recorded run\n"
@@ -128,7 +128,7 @@ pm_advise_main(int count, char **arguments)
     if (!ended_by_us)
         compare(launch, library, runs, &recording, &system, &pools);
     pm_advise_print_comparison(&system, &pools);
-    pm_advise_print_advice(&recording, &system, &pools, program.binary);
+    pm_advise_print_advice(&recording, &system, &pools);
     pm_command_finish_output();
     return PM_STATUS_OK;
 }

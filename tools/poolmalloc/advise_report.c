@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What poolmalloc advise prints: requests, the histogram of sizes, lifetimes, time and memory, and one sentence.
+ * What poolmalloc advise prints of what it has recorded and measured: requests, the histogram of sizes, lifetimes, time
+ * and memory. The advice itself is advise_verdict.c's.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,12 +13,6 @@
 #define BUCKETS_MAX 96
 #define LABEL_COLUMNS 22
 #define LINEAR_STEP 16
-
-#define FASTER 0.98            /* of the time: less is noise on most machines */
-#define LEANER 0.95            /* of the memory */
-#define FATTER 1.10
-#define SHORTEST 0.02          /* seconds of processor time: what is shorter is the start of a process */
-#define FEW_REQUESTS 100000.0  /* a second: at 20 ns each, two thousandths of the time */
 
 struct bucket {
     uint64_t low, high, requests;
@@ -133,15 +128,37 @@ rounding(const struct pm_record *record)
     return lost;
 }
 
+static void
+print_programs(const struct pm_recording *recording)
+{
+    const struct pm_advise_program *first = &recording->programs[0];
+    if (recording->processes == 1) {
+        printf("Recorded: 1 process, %s\n", first->name);
+        return;
+    }
+    printf("Recorded: %u processes; %s (process %d) allocates most\n", recording->processes, first->name,
+           (int)first->process);
+    if (recording->program_count == 1)
+        return;
+    for (unsigned i = 0; i < recording->program_count && i < PM_ADVISE_PROGRAMS; i++) {
+        const struct pm_advise_program *program = &recording->programs[i];
+        char number[16], size[16];
+        printf("  %-16s %4u process%s %8s requests, for %s\n", program->name, program->processes,
+               program->processes == 1 ? "  " : "es", pm_terminal_count(program->requests, number),
+               pm_terminal_bytes(program->bytes, size));
+    }
+    if (recording->program_count > PM_ADVISE_PROGRAMS)
+        printf("  and %u more\n", recording->program_count - PM_ADVISE_PROGRAMS);
+    printf("\nOf %s alone:\n", first->name);
+}
+
 void
 pm_advise_print_recording(const struct pm_recording *recording, bool linear)
 {
     const struct pm_record *sum = &recording->sum;
     uint64_t requests = sum->small.requests + sum->large.requests, bytes = sum->small.bytes + sum->large.bytes;
     char number[16], size[16], peak[16], small[16], lost[16];
-    printf("Recorded: %u process%s, most requests from %s", recording->processes, recording->processes == 1 ? "" : "es",
-           recording->program);
-    printf(recording->program_processes > 1 ? " (%u processes)\n" : "\n", recording->program_processes);
+    print_programs(recording);
     printf("  requests       %8s, for %s; at most %s at once in one process\n", pm_terminal_count(requests, number),
            pm_terminal_bytes(bytes, size), pm_terminal_bytes(sum->live_bytes_peak, peak));
     printf("  up to 512 B    %8s, %.1f%% of the requests and %.1f%% of the bytes\n",
@@ -160,22 +177,16 @@ compare_doubles(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-enum quantity { SECONDS, PROCESSOR, PEAK };
-
 struct spread {
     double low, median, high;
 };
 
 static struct spread
-spread_of(const struct pm_runs *runs, enum quantity quantity)
+spread_of(const struct pm_runs *runs, enum pm_quantity quantity)
 {
     double values[PM_ADVISE_RUNS_MAX];
-    for (unsigned i = 0; i < runs->count; i++) {
-        const struct pm_run_result *run = &runs->runs[i];
-        values[i] = quantity == SECONDS     ? run->seconds
-                    : quantity == PROCESSOR ? run->processor_seconds
-                                            : run->peak_bytes;
-    }
+    for (unsigned i = 0; i < runs->count; i++)
+        values[i] = pm_advise_value(&runs->runs[i], quantity);
     qsort(values, runs->count, sizeof values[0], compare_doubles);
     unsigned middle = runs->count / 2;
     double median = runs->count % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
@@ -194,12 +205,17 @@ print_spread(const char *unit, double scale, struct spread spread)
 }
 
 static void
-print_quantity(const char *name, const char *unit, double scale, struct spread system, struct spread pools)
+print_quantity(const char *name, const char *unit, double scale, const struct pm_runs *system,
+               const struct pm_runs *pools, enum pm_quantity quantity)
 {
-    printf("  %-18s", name);
-    print_spread(unit, scale, system);
-    print_spread(unit, scale, pools);
-    printf(" %6.2f\n", system.median > 0 ? pools.median / system.median : 1.0);
+    struct pm_pairs pairs = pm_advise_pairs(system, pools, quantity);
+    printf("  %-16s", name);
+    print_spread(unit, scale, spread_of(system, quantity));
+    print_spread(unit, scale, spread_of(pools, quantity));
+    printf(" %5.2f", pairs.ratio);
+    if (pairs.count > 1)
+        printf(" (%.2f..%.2f)", pairs.low, pairs.high);
+    putchar('\n');
 }
 
 void
@@ -207,95 +223,12 @@ pm_advise_print_comparison(const struct pm_runs *system, const struct pm_runs *p
 {
     if (system->count == 0)
         return;
-    printf("\nMedian of %u runs each, in turn (lowest..highest)\n", system->count);
-    printf("  %-18s%12s%-17s%12s%-17s %6s\n", "", "system", "", "poolmalloc", "", "ratio");
-    print_quantity("time", "s", 1, spread_of(system, SECONDS), spread_of(pools, SECONDS));
-    print_quantity("processor time", "s", 1, spread_of(system, PROCESSOR), spread_of(pools, PROCESSOR));
-    print_quantity("peak memory", "MiB", 1 << 20, spread_of(system, PEAK), spread_of(pools, PEAK));
-}
-
-static bool
-is_python(const char *binary)
-{
-    const char *base = strrchr(binary, '/'), *pools = getenv("PYTHONMALLOC");
-    return strncmp(base != NULL ? base + 1 : binary, "python", 6) == 0 &&
-           (pools == NULL || strcmp(pools, "malloc") != 0);
-}
-
-/* Without measured runs: by what was recorded alone. */
-static void
-advise_by_recording(const struct pm_recording *recording)
-{
-    const struct pm_record *sum = &recording->sum;
-    uint64_t requests = sum->small.requests + sum->large.requests;
-    double seconds = recording->run.seconds > 0 ? recording->run.seconds : 1;
-    double rate = (double)sum->small.requests / seconds;
-    char number[16];
-    const char *often = pm_terminal_count((uint64_t)rate, number);
-    if (rate < FEW_REQUESTS / 10)
-        printf("No reason to use it: the program asks for blocks of up to 512 bytes only %s times a second.\n", often);
+    if (system->count == 1)
+        puts("\nOne run each");
     else
-        printf(
-            "Worth trying: %.0f%% of its requests fit the pools, %s of them a second even while they were recorded.\n",
-            percent(sum->small.requests, requests), often);
-}
-
-static void
-advise_by_runs(const struct pm_recording *recording, struct spread time, struct spread pool_time, double memory)
-{
-    const struct pm_record *sum = &recording->sum;
-    uint64_t requests = sum->small.requests + sum->large.requests;
-    double share = percent(sum->small.requests, requests), ratio = time.median > 0 ? pool_time.median / time.median : 1;
-    double rate = time.median > 0 ? (double)requests / time.median : 0;
-    bool apart =
-        pool_time.high < time.low || pool_time.low > time.high; /* no run of one lies among those of the other */
-    char number[16];
-    pm_terminal_count((uint64_t)rate, number);
-    if (requests == 0)
-        puts("No reason to use it: the program makes no requests at all.");
-    else if (time.median < SHORTEST)
-        printf("No advice: the program runs for %.1f ms, too short to measure an allocator; give it more to do.\n",
-               1000 * time.median);
-    else if (apart && ratio < FASTER && memory <= FATTER)
-        printf("Use it: %.0f%% of its requests fit the pools, and it takes %.2f of the processor time and %.2f of the "
-               "memory.\n",
-               share, ratio, memory);
-    else if (apart && ratio < FASTER)
-        printf(
-            "Use it where time counts more than memory: it takes %.2f of the processor time, but %.2f of the memory.\n",
-            ratio, memory);
-    else if (apart && ratio > 1 / FASTER)
-        printf("Do not use it: it takes %.2f of the processor time (%.0f%% of the requests fit the pools).\n", ratio,
-               share);
-    else if (memory < LEANER)
-        printf("Use it for the memory: it takes %.2f of it, and the same time as far as these runs can tell.\n",
-               memory);
-    else if (rate < FEW_REQUESTS)
-        printf(
-            "No reason to use it: the program allocates so little (%s requests a second) that no allocator matters.\n",
-            number);
-    else if (share < 50)
-        printf("No reason to use it: only %.0f%% of its requests fit the pools, and neither time nor memory gets "
-               "better.\n",
-               share);
-    else
-        printf("No reason to use it: %.0f%% of its requests fit the pools, but these runs show no difference in time "
-               "beyond\n"
-               "their own spread, nor in memory (%.2f).\n",
-               share, memory);
-}
-
-void
-pm_advise_print_advice(const struct pm_recording *recording, const struct pm_runs *system, const struct pm_runs *pools,
-                       const char *binary)
-{
-    putchar('\n');
-    if (system->count == 0)
-        advise_by_recording(recording);
-    else
-        advise_by_runs(recording, spread_of(system, PROCESSOR), spread_of(pools, PROCESSOR),
-                       spread_of(pools, PEAK).median / spread_of(system, PEAK).median);
-    if (is_python(binary))
-        puts(
-            "Python's own pools served its small objects here; ask again with PYTHONMALLOC=malloc in the environment.");
+        printf("\nMedian of %u runs each, in turn, and ratio within each pair of them (lowest..highest)\n", system->count);
+    printf("  %-16s%12s%-17s%12s%-17s %5s\n", "", "system", "", "poolmalloc", "", "ratio");
+    print_quantity("time", "s", 1, system, pools, PM_SECONDS);
+    print_quantity("processor time", "s", 1, system, pools, PM_PROCESSOR);
+    print_quantity("peak memory", "MiB", 1 << 20, system, pools, PM_PEAK);
 }
