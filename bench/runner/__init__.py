@@ -5,8 +5,10 @@ allocators  which libraries are compared and where they are
 cases       the table of what is measured
 measure     one run of one case under one allocator, and the proof that the allocator was active
 session     the rounds: order, warm-up, progress, interruption, the JSON file
+estimate    how long it will take
 figures     medians, spreads, ratios, geometric means, verdicts: everything derived from the raw runs
 report      the Markdown
+plain       the same for a terminal
 plots       the SVG files, if matplotlib is there
 callgrind   instructions per malloc/free pair
 syscalls    system calls per run

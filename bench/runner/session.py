@@ -13,6 +13,8 @@ import signal
 import sys
 import time
 
+from .estimate import Estimate, rounds_that_fit
+
 SAVE_EVERY = 5  # seconds between two writes of the JSON file
 TRIES = 2       # failed runs after which a case is not tried again under that allocator
 
@@ -66,7 +68,8 @@ class Session:
         self.budget = budget
         self.rounds = rounds
         self.data = dict(header, runs=[])
-        self.costs = {}     # (case, allocator) -> seconds of the latest run
+        self.estimate = Estimate(quick)
+        self.start = 0.0
         self.failures = {}  # (case, allocator) -> failed runs so far
         self.saved = 0.0
         self.progress = Progress()
@@ -82,7 +85,7 @@ class Session:
 
     def timeout(self, case):
         """Generous, but bounded by what the case takes elsewhere: a hang must not cost an hour."""
-        known = [cost for (name, _), cost in self.costs.items() if name == case.name]
+        known = list(self.estimate.costs.get(case.name, {}).values())
         return int(max(60, 20 * min(known))) if known else 300
 
     def is_over(self, case, allocator, round_number):
@@ -96,7 +99,7 @@ class Session:
         run = self.measurer.run(case, allocator, command, self.timeout(case), prove)
         run.update(case=case.name, allocator=allocator.name, round=round_number)
         key = (case.name, allocator.name)
-        self.costs[key] = time.monotonic() - start
+        self.estimate.learn(case, allocator, time.monotonic() - start)
         if "failure" in run:
             slow = "no end" in run["failure"] or "override" in run["failure"]
             self.failures[key] = self.failures.get(key, 0) + (TRIES if slow else 1)
@@ -109,15 +112,31 @@ class Session:
         self.data["runs"].append(run)
         self.save()
 
+    def case_costs(self):
+        """Seconds that each case takes in a round, over all allocators that have not failed it."""
+        return [sum(self.estimate.run(case, a) for a in self.allocators if not self.is_over(case, a, 0))
+                for case in self.cases]
+
     def left(self, round_number, case_number):
-        """Seconds until the end, from what each run took last time."""
-        known = [cost for cost in self.costs.values()]
-        guess = sum(known) / len(known) if known else 1.0
-        round_cost = [sum(self.costs.get((case.name, a.name), guess) for a in self.allocators
-                          if not self.is_over(case, a, 0)) for case in self.cases]
-        later = sum(cost * max(0, min(self.rounds, case.most_rounds) - round_number)
-                    for case, cost in zip(self.cases, round_cost))
-        return sum(round_cost[case_number:]) + later
+        """Seconds until the end, from within a round; with a budget, of as many rounds as will fit into it."""
+        costs = self.case_costs()
+        rest = sum(cost for case, cost in list(zip(self.cases, costs))[case_number:] if round_number <= case.most_rounds)
+        rounds = self.rounds
+        if self.budget:
+            unspent = self.budget - (time.monotonic() - self.start) - rest
+            rounds = rounds_that_fit(round_number, rounds, unspent, sum(costs))
+        return rest + sum(cost * max(0, min(rounds, case.most_rounds) - round_number)
+                          for case, cost in zip(self.cases, costs))
+
+    def calibrate(self):
+        """Says how long all of it will take, after one run that tells how fast this machine is."""
+        case = self.estimate.case_for_calibration(self.cases)
+        start = time.monotonic()
+        self.measurer.run(case, self.allocators[0], case.command(self.quick), 300)
+        self.estimate.calibrate(case, time.monotonic() - start)
+        self.progress.say("%d case%s, %d allocator%s, up to %d round%s and a warm-up: about %s minutes" % (
+            len(self.cases), "s" * (len(self.cases) != 1), len(self.allocators), "s" * (len(self.allocators) != 1),
+            self.rounds, "s" * (self.rounds != 1), duration(self.left(0, 0))))
 
     def round(self, round_number):
         for number, case in enumerate(self.cases):
@@ -130,23 +149,24 @@ class Session:
                     duration(self.left(round_number, number))))
                 self.one(case, allocator, round_number)
 
-    def fit_into_budget(self, done, spent):
-        """Fewer rounds if those left would take longer than they may, but never less than two."""
+    def fit_into_budget(self, done):
+        """Fewer rounds if those left would take longer than they may."""
         if self.budget:
-            fitting = done + int(max(0, self.budget - spent) / max(0.1, sum(self.costs.values())))
-            self.rounds = max(2, done, min(self.rounds, fitting))
+            unspent = self.budget - (time.monotonic() - self.start)
+            self.rounds = rounds_that_fit(done, self.rounds, unspent, sum(self.case_costs()))
 
     def run(self):
         """All rounds; an interrupt ends them early and keeps what there is. True when all were done."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, raise_interrupted)
-        start = time.monotonic()
+        self.start = time.monotonic()
         try:
+            self.calibrate()
             round_number = 0
             while round_number <= self.rounds:
                 self.round(round_number)
                 self.save(force=True)
-                self.fit_into_budget(round_number, time.monotonic() - start)
+                self.fit_into_budget(round_number)
                 round_number += 1
             return True
         except Interrupted:
