@@ -120,7 +120,8 @@ class Session:
     def left(self, round_number, case_number):
         """Seconds until the end, from within a round; with a budget, of as many rounds as will fit into it."""
         costs = self.case_costs()
-        rest = sum(cost for case, cost in list(zip(self.cases, costs))[case_number:] if round_number <= case.most_rounds)
+        rest = sum(cost for case, cost in list(zip(self.cases, costs))[case_number:]
+                   if round_number <= case.most_rounds)
         rounds = self.rounds
         if self.budget:
             unspent = self.budget - (time.monotonic() - self.start) - rest

@@ -60,8 +60,9 @@ class Estimate(unittest.TestCase):
 
     def test_it_is_what_it_takes(self):
         quick = [case for case in cases.ALL if case.quick]
-        for chosen, is_quick, budget, rounds in ((quick, True, 105, 5), (cases.ALL, False, None, 7), (quick[:3], True, None, 5),
-                                                 (cases.PROGRAMS, False, None, 3)):
+        for chosen, is_quick, budget, rounds in (
+                (quick, True, 105, 5), (cases.ALL, False, None, 7), (quick[:3], True, None, 5),
+                (cases.PROGRAMS, False, None, 3)):
             for slowness in (0.5, 1, 4):
                 said, took = self.run_session(chosen, is_quick, budget, rounds, slowness)
                 self.assertTrue(took / 1.5 <= said + 1 and said - 1 <= took * 1.5, (len(chosen), slowness, said, took))

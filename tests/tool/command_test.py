@@ -403,11 +403,11 @@ class Advise(Case):
         for pairs in ([(10, 8.7)], [(10, 8.7), (10, 8.9)]):
             self.assertRegex(self.advice(*pairs), "^No verdict: (one run|two runs) .* at least 3 ")
         self.assertRegex(self.advice(*[(10, 8.7), (10, 8.9), (10, 8.8)]),
-                         r"^Use it: 90% of its .* 0\.88 .* \(0\.87 to 0\.89 in 3 pairs of runs\) and 1\.00 of the memory")
+                         r"^Use it: 90% of its .* 0\.88 .* \(0\.87 to 0\.89 in 3 pairs of runs\) and 1\.00 of ")
 
     def test_no_verdict_when_the_ratios_overlap(self):
         self.assertRegex(self.advice((10, 8.7), (10, 10.6), (10, 9.5)),
-                         r"^No verdict: in 3 pairs .* 0\.87 to 1\.06 .*; about \d+ runs on each would tell \(--runs \d+\)")
+                         r"^No verdict: in 3 pairs .* 0\.87 to 1\.06 .*; about \d+ runs .* tell \(--runs \d+\)")
         # All on one side, but by chance once in four times.
         self.assertRegex(self.advice((10, 8), (10, 9.9), (10, 9.8)), "^No verdict: ")
         self.assertRegex(self.advice((10, 3), (10, 30), (10, 10)), "^No verdict: .*not even 99 runs")
@@ -422,16 +422,17 @@ class Advise(Case):
 
     def test_verdicts(self):
         self.assertRegex(self.advice((10, 12), (10, 12.2), (10, 12.1)), "^Do not use it: it takes 1.21 ")
-        self.assertRegex(self.advice((10, 10), (10, 10.1), (10, 9.9)), r"^No reason .*no difference in time that matters")
+        self.assertRegex(self.advice((10, 10), (10, 10.1), (10, 9.9)), "^No reason .*no difference in time ")
         self.assertRegex(self.advice((10, 8, 100, 130), (10, 8, 100, 130), (10, 8.1, 100, 130)), "^Use it where time ")
         self.assertRegex(self.advice((10, 10, 100, 70), (10, 10.1, 100, 70), (10, 9.9, 100, 72)),
                          "^Use it for the memory: it takes 0.71 .* same time")
         self.assertRegex(self.advice((10, 8, 100, 70), (10, 13, 100, 70), (10, 10, 100, 72)),
                          "^Use it for the memory: .* cannot tell")
-        self.assertRegex(self.advice((200, 150), (200, 250), (200, 200)), "^No reason to use it: it allocates so little")
+        self.assertRegex(self.advice((200, 150), (200, 250), (200, 200)), "^No reason .* it allocates so little")
         self.assertRegex(self.advice((0.01, 0.005)), "^No advice: ")
         self.assertRegex(self.advice(), "^Worth trying: ")
-        self.assertRegex(self.advice((10, 8), (10, 8), (10, 8), others=3), "90% of cc1's requests .* the command takes 0.80")
+        self.assertRegex(self.advice((10, 8), (10, 8), (10, 8), others=3),
+                         "90% of cc1's requests .* the command takes 0.80")
         for variable, hint in ((None, True), ("malloc", False)):
             os.environ.pop("PYTHONMALLOC", None)
             if variable:
@@ -441,7 +442,8 @@ class Advise(Case):
 
     def test_program_behind_a_launcher(self):
         script = self.directory / "python3"
-        script.write_text("#!/bin/bash\nfor i in 1 2 3 4 5 6 7 8 9 10; do\n  words=$(for j in {1..300}; do echo word$j; done)\n"
+        script.write_text("#!/bin/bash\nfor i in {1..10}; do\n"
+                          "  words=$(for j in {1..300}; do echo word$j; done)\n"
                           f"  : $(echo ${{#words}} $(basename $0))\ndone\nexec {PYTHON} \"$@\"\n")
         script.chmod(0o755)
         # Its small objects are Python's own, so that the shell makes more requests.

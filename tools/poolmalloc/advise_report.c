@@ -226,7 +226,8 @@ pm_advise_print_comparison(const struct pm_runs *system, const struct pm_runs *p
     if (system->count == 1)
         puts("\nOne run each");
     else
-        printf("\nMedian of %u runs each, in turn, and ratio within each pair of them (lowest..highest)\n", system->count);
+        printf("\nMedian of %u runs each, in turn, and ratio within each pair of them (lowest..highest)\n",
+               system->count);
     printf("  %-16s%12s%-17s%12s%-17s %5s\n", "", "system", "", "poolmalloc", "", "ratio");
     print_quantity("time", "s", 1, system, pools, PM_SECONDS);
     print_quantity("processor time", "s", 1, system, pools, PM_PROCESSOR);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The advice. It rests on the ratios within pairs of runs, one on each allocator, one just after the other: what slows
- * the machine down for a while slows both. There is no verdict without a spread of these ratios, nor one that the spread
- * does not carry; then the advice says how many runs would.
+ * the machine down for a while slows both. There is no verdict without a spread of these ratios, nor one that the
+ * spread does not carry; then the advice says how many runs would.
  */
 #include <math.h>
 #include <stdio.h>
@@ -115,8 +115,8 @@ advise_more_runs(const struct pm_pairs *time)
     char *runs = needed != 0 ? pm_command_format("about %u runs on each would tell (--runs %u)", needed, needed)
                              : pm_command_format("not even %d runs on each would tell: the machine is too busy, or the "
                                                  "program does not do the same each time", PM_ADVISE_RUNS_MAX);
-    char *text = pm_command_format("No verdict: in %u pairs of runs poolmalloc took %.2f to %.2f of the processor time; %s.",
-                                   time->count, time->low, time->high, runs);
+    char *text = pm_command_format("No verdict: in %u pairs of runs poolmalloc took %.2f to %.2f of the processor "
+                                   "time; %s.", time->count, time->low, time->high, runs);
     free(runs);
     return text;
 }
@@ -125,7 +125,8 @@ static char *
 advise_by_runs(const struct pm_recording *recording, const struct pm_runs *system, const struct pm_runs *pools,
                const char *whose, const char *who)
 {
-    struct pm_pairs time = pm_advise_pairs(system, pools, PM_PROCESSOR), memory = pm_advise_pairs(system, pools, PM_PEAK);
+    struct pm_pairs time = pm_advise_pairs(system, pools, PM_PROCESSOR);
+    struct pm_pairs memory = pm_advise_pairs(system, pools, PM_PEAK);
     double share = small_share(&recording->sum), seconds = 0;
     bool apart = time.upper < 1 || time.lower > 1, same = time.lower > 1 / SAME && time.upper < SAME;
     bool leaner = memory.ratio < LEANER && memory.high < 1;
@@ -140,22 +141,23 @@ advise_by_runs(const struct pm_recording *recording, const struct pm_runs *syste
                                  "more to do.", 1000 * seconds);
     if (time.count < PAIRS_MIN)
         return pm_command_format("No verdict: %s on each allocator cannot tell a difference from chance; it takes at "
-                                 "least %d (--runs %d).", time.count == 1 ? "one run" : "two runs", PAIRS_MIN, PAIRS_MIN);
+                                 "least %d (--runs %d).", time.count == 1 ? "one run" : "two runs", PAIRS_MIN,
+                                 PAIRS_MIN);
     if (apart && time.ratio < FASTER && memory.ratio <= FATTER)
         return pm_command_format("Use it: %.0f%% of %s requests fit the pools, and %s takes %.2f of the processor time "
                                  "(%.2f to %.2f in %u pairs of runs) and %.2f of the memory.",
                                  share, whose, who, time.ratio, time.low, time.high, time.count, memory.ratio);
     if (apart && time.ratio < FASTER)
-        return pm_command_format("Use it where time counts more than memory: %s takes %.2f of the processor time (%.2f to "
-                                 "%.2f in %u pairs of runs), but %.2f of the memory.",
+        return pm_command_format("Use it where time counts more than memory: %s takes %.2f of the processor time "
+                                 "(%.2f to %.2f in %u pairs of runs), but %.2f of the memory.",
                                  who, time.ratio, time.low, time.high, time.count, memory.ratio);
     if (apart && time.ratio > 1 / FASTER)
-        return pm_command_format("Do not use it: %s takes %.2f of the processor time (%.2f to %.2f in %u pairs of runs; "
-                                 "%.0f%% of %s requests fit the pools).",
+        return pm_command_format("Do not use it: %s takes %.2f of the processor time (%.2f to %.2f in %u pairs of "
+                                 "runs; %.0f%% of %s requests fit the pools).",
                                  who, time.ratio, time.low, time.high, time.count, share, whose);
     if (leaner && (apart || same))
-        return pm_command_format("Use it for the memory: %s takes %.2f of it, and the same time (%.2f to %.2f in %u pairs "
-                                 "of runs).", who, memory.ratio, time.low, time.high, time.count);
+        return pm_command_format("Use it for the memory: %s takes %.2f of it, and the same time (%.2f to %.2f in %u "
+                                 "pairs of runs).", who, memory.ratio, time.low, time.high, time.count);
     if (leaner)
         return pm_command_format("Use it for the memory: %s takes %.2f of it; of the time %u pairs of runs cannot tell "
                                  "(%.2f to %.2f).", who, memory.ratio, time.count, time.low, time.high);
@@ -165,10 +167,10 @@ advise_by_runs(const struct pm_recording *recording, const struct pm_runs *syste
     if (!apart && !same)
         return advise_more_runs(&time);
     if (share < 50)
-        return pm_command_format("No reason to use it: only %.0f%% of %s requests fit the pools, and neither time (%.2f) "
-                                 "nor memory (%.2f) gets better.", share, whose, time.ratio, memory.ratio);
-    return pm_command_format("No reason to use it: %.0f%% of %s requests fit the pools, but there is no difference in time "
-                             "that matters (%.2f to %.2f in %u pairs of runs), nor in memory (%.2f).",
+        return pm_command_format("No reason to use it: only %.0f%% of %s requests fit the pools, and neither time "
+                                 "(%.2f) nor memory (%.2f) gets better.", share, whose, time.ratio, memory.ratio);
+    return pm_command_format("No reason to use it: %.0f%% of %s requests fit the pools, but there is no difference in "
+                             "time that matters (%.2f to %.2f in %u pairs of runs), nor in memory (%.2f).",
                              share, whose, time.low, time.high, time.count, memory.ratio);
 }
 

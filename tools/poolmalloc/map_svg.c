@@ -2,8 +2,8 @@
  *
  * The picture as SVG. A cell is drawn in the pale colour of its class; what is taken lies over it in the full colour,
  * one path for each class of a row; a <title> in each cell is the tooltip. Neighbouring pools without blocks are one
- * shape. The legend comes first; below it the rows, of a large heap smaller and in several columns side by side, so that
- * the picture is no higher than it is wide.
+ * shape. The legend comes first; below it the rows, of a large heap smaller and in several columns side by side, so
+ * that the picture is no higher than it is wide.
  */
 #include <errno.h>
 #include <math.h>
@@ -144,8 +144,8 @@ put_legend(FILE *file, const struct pm_map *map, const struct layout *layout)
 {
     unsigned columns = (layout->width - MARGIN) / LEGEND_COLUMN, entry = 0, top = HEADING + 26;
     char count[16];
-    fprintf(file, "<text x=\"%u\" y=\"%u\">Size of blocks: pools, how full; then the pools without blocks</text>\n", MARGIN,
-            top - 4);
+    fprintf(file, "<text x=\"%u\" y=\"%u\">Size of blocks: pools, how full; then the pools without blocks</text>\n",
+            MARGIN, top - 4);
     for (unsigned class = 1; class <= PM_CLASS_LAST; class++) {
         const struct pm_map_class *row = &map->classes[class];
         if (row->pools == 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The picture in the terminal. With colours a cell is a column of blocks, as high as it is full; without them a character
- * that names the class, one for each. A narrow terminal breaks the row of an arena into two or four lines.
+ * The picture in the terminal. With colours a cell is a column of blocks, as high as it is full; without them a
+ * character that names the class, one for each. A narrow terminal breaks the row of an arena into two or four lines.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,8 +28,8 @@ set_colour(char layer, struct pm_colour of)
         printf("\033[%c8;5;%um", layer, 16 + 36 * (of.red * 6 / 256u) + 6 * (of.green * 6 / 256u) + of.blue * 6 / 256u);
 }
 
-/* The classes of 16, 32, 48, ... bytes, which most blocks are of, have the alphabet; those between them the rest. None is a
- * sign of state_sign. */
+/* The classes of 16, 32, 48, ... bytes, which most blocks are of, have the alphabet; those between them the rest. None
+ * is a sign of state_sign. */
 static char
 letter(unsigned class)
 {
@@ -165,8 +165,8 @@ pm_map_terminal(const struct pm_map *map)
     pm_terminal_wrap(heading);
     free(heading);
     if (map->pools_in_cell > 1) {
-        heading = pm_command_format("too many for a cell each: a cell is %u neighbouring pools, a row %u arenas (--rows "
-                                    "changes that)", map->pools_in_cell, map->pools_in_cell);
+        heading = pm_command_format("too many for a cell each: a cell is %u neighbouring pools, a row %u arenas "
+                                    "(--rows changes that)", map->pools_in_cell, map->pools_in_cell);
         pm_terminal_wrap(heading);
         free(heading);
     }

@@ -148,7 +148,8 @@ pm_screen_show(void)
 static void
 take_keys(void)
 {
-    has_keys = isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp() && tcgetattr(STDIN_FILENO, &first_mode) == 0;
+    has_keys = isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp() &&
+               tcgetattr(STDIN_FILENO, &first_mode) == 0;
     if (!has_keys)
         return;
     struct termios mode = first_mode;

@@ -33,9 +33,9 @@ enum pm_screen_event { PM_SCREEN_TIME, PM_SCREEN_PAINT, PM_SCREEN_QUIT };
 /* Catches the signals that pm_screen_wait answers to, also where no display is open. */
 void pm_screen_catch_signals(void);
 
-/* Until `end` in the time of pm_command_seconds, or until `file` (-1: none) can be read: PM_SCREEN_TIME. PM_SCREEN_PAINT
- * when the terminal has another size now or came back from another program; PM_SCREEN_QUIT when the user pressed q, or a
- * signal asks for the end. */
+/* Until `end` in the time of pm_command_seconds, or until `file` (-1: none) can be read: PM_SCREEN_TIME.
+ * PM_SCREEN_PAINT when the terminal has another size now or came back from another program; PM_SCREEN_QUIT when the
+ * user pressed q, or a signal asks for the end. */
 enum pm_screen_event pm_screen_wait(double end, int file);
 
 #endif

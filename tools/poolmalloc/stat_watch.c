@@ -143,7 +143,9 @@ static const struct totals totals_table[TOTALS] = {
     [POOLS] = {{"pools", "pool"},
                {{"in use", "reserved", "free, kept", "given back"}, {"in use", "reserved", "kept", "returned"}},
                {""}},
-    [HEAPS] = {{"heaps", "heap"}, {{"in use", "parked", "arenas", "peak"}, {"in use", "parked", "arenas", "peak"}}, {""}},
+    [HEAPS] = {{"heaps", "heap"},
+               {{"in use", "parked", "arenas", "peak"}, {"in use", "parked", "arenas", "peak"}},
+               {""}},
     [RATES] = {{"a second", "/s"},
                {{"refilled", "flushed", "by others", "to system"}, {"refilled", "flushed", "by others", "to system"}},
                {""}},
@@ -393,8 +395,8 @@ print_line(const struct pm_source *source, const struct pm_view *view, const str
     pm_command_finish_output();
 }
 
-/* A file that can be read when the process has ended, so that this is not seen an interval later; -1 when the kernel has
- * none. */
+/* A file that can be read when the process has ended, so that this is not seen an interval later; -1 when the kernel
+ * has none. */
 static int
 open_end_of(pid_t pid)
 {
