@@ -478,6 +478,11 @@ class Advise(Case):
         self.assertRegex(text, r"Recorded: 3 processes; python3 \(process \d+\) allocates most\n"
                                r"  python3 +2 processes .*\n  sh +1 process ")
 
+    def test_process_that_becomes_another_program(self):
+        text = self.good("advise", "--runs", "0", "sh", "-c", f"exec {PYTHON} -c 'x = 1'")
+        self.assertRegex(text, r"Recorded: 1 process; python3 \(process \d+\) allocates most\n"
+                               r"  python3 +1 process .*\n  sh +1 process .*\n\nOf python3 alone:\n")
+
     def test_bad(self):
         self.bad(NOT_PRELOADABLE, "statically linked", "advise", PROGRAMS / "tool_plain_static", "1")
         self.bad(NOT_FOUND, "no such program", "advise", "no-such-program-anywhere")

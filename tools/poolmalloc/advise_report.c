@@ -132,12 +132,12 @@ static void
 print_programs(const struct pm_recording *recording)
 {
     const struct pm_advise_program *first = &recording->programs[0];
-    if (recording->processes == 1) {
+    if (recording->processes == 1 && recording->program_count == 1) {
         printf("Recorded: 1 process, %s\n", first->name);
         return;
     }
-    printf("Recorded: %u processes; %s (process %d) allocates most\n", recording->processes, first->name,
-           (int)first->process);
+    printf("Recorded: %u process%s; %s (process %d) allocates most\n", recording->processes,
+           recording->processes == 1 ? "" : "es", first->name, (int)first->process);
     if (recording->program_count == 1)
         return;
     for (unsigned i = 0; i < recording->program_count && i < PM_ADVISE_PROGRAMS; i++) {
