@@ -7,8 +7,6 @@
 
 include_guard(DIRECTORY)
 
-find_package(PkgConfig REQUIRED)
-pkg_check_modules(CRITERION REQUIRED IMPORTED_TARGET criterion)
 find_package(Threads REQUIRED)
 
 # A sanitizer brings a malloc of its own: under one, only pm_* can be tested.
@@ -18,7 +16,7 @@ if(NOT POOLMALLOC_SANITIZE)
 endif()
 
 # Criterion does not work under ThreadSanitizer: see support/suite.h.
-set(TEST_RUNNER PkgConfig::CRITERION)
+set(TEST_RUNNER criterion)
 if(POOLMALLOC_SANITIZE MATCHES "thread")
     set(TEST_RUNNER test_suite)
 endif()
@@ -49,6 +47,13 @@ endfunction()
 
 function(add_test_for_both_names name)
     cmake_parse_arguments(ARG "PLAIN" "" "LABELS;SOURCES;STD_SOURCES" ${ARGN})
+    if(NOT POOLMALLOC_CXX)
+        list(FILTER ARG_SOURCES EXCLUDE REGEX "\\.cpp$")
+        list(FILTER ARG_STD_SOURCES EXCLUDE REGEX "\\.cpp$")
+    endif()
+    if(NOT ARG_SOURCES)
+        return()
+    endif()
     foreach(names IN LISTS TEST_NAMES)
         set(sources ${ARG_SOURCES})
         if(names STREQUAL "std")
@@ -63,13 +68,16 @@ function(add_test_for_both_names name)
 endfunction()
 
 # A Criterion program that runs others: drivers are not linked to poolmalloc. The paths of the programs it runs are passed
-# as macros: PROGRAM_name for a target of that name.
+# as macros: PROGRAM_name for a target of that name; none for C++ programs where there is no compiler for them.
 function(add_driver name)
     cmake_parse_arguments(ARG "" "" "LABELS;SOURCES;PROGRAMS" ${ARGN})
     add_executable(${name} ${ARG_SOURCES})
     set_up_test_program(${name})
-    target_link_libraries(${name} PRIVATE test_run PkgConfig::CRITERION)
+    target_link_libraries(${name} PRIVATE test_run criterion)
     foreach(program IN LISTS ARG_PROGRAMS)
+        if(NOT TARGET ${program}) # for want of a C++ compiler
+            continue()
+        endif()
         add_dependencies(${name} ${program})
         target_compile_definitions(${name} PRIVATE PROGRAM_${program}="$<TARGET_FILE:${program}>")
     endforeach()

@@ -175,6 +175,7 @@ Test(crash, a_handler_of_sigabrt_may_allocate)
     dies_writing(PROGRAM_misuse_pm, "double_free_with_handler", checking, "free", ALREADY_FREE, "handler\n");
 }
 
+#ifdef PROGRAM_misuse_delete
 static void
 deletes(const char *name, const char *const *environment, const char *what)
 {
@@ -194,6 +195,7 @@ Test(crash, operator_delete)
     deletes("delete_stack", by_default, ON_STACK);
     deletes("delete_misaligned", by_default, MISALIGNED);
 }
+#endif
 
 /* The counterpart: correct programs are left alone, and a driver that cannot run its program notices. */
 Test(crash, correct_programs_live)

@@ -96,6 +96,7 @@ Test(life, plugins_bound_deep_share_the_heap)
 
 /* ---- C++, signals ---- */
 
+#ifdef PROGRAM_cpp_program
 Test(life, cpp_programs)
 {
     const char *const shared[] = {PROGRAM_cpp_program, NULL};
@@ -105,6 +106,7 @@ Test(life, cpp_programs)
     expect(shared, checking, output);
     expect(linked, NULL, output);
 }
+#endif
 
 Test(life, signals_are_left_alone)
 {
