@@ -20,6 +20,11 @@ extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 static bool stays;
 
 #ifdef __GLIBC__
+/* Weak: the archive may end in a program of another libc, which has no such functions. */
+extern int malloc_trim(size_t pad) __attribute__((weak));
+extern int mallopt(int parameter, int value) __attribute__((weak));
+extern struct mallinfo2 mallinfo2(void) __attribute__((weak));
+
 static void
 own_info(struct pm_system_info *info)
 {
@@ -40,7 +45,7 @@ pm_system_resolve(void)
 #ifdef __GLIBC__
         .trim = malloc_trim,
         .option = mallopt,
-        .info = own_info,
+        .info = mallinfo2 != NULL ? own_info : NULL,
 #endif
     };
 }

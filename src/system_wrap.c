@@ -17,9 +17,10 @@ void *__real_aligned_alloc(size_t alignment, size_t size);
 size_t __real_malloc_usable_size(void *block);
 
 #ifdef __GLIBC__
-int __real_malloc_trim(size_t pad);
-int __real_mallopt(int parameter, int value);
-struct mallinfo2 __real_mallinfo2(void);
+/* Weak: the archive may end in a program of another libc, which has no such functions. */
+int __real_malloc_trim(size_t pad) __attribute__((weak));
+int __real_mallopt(int parameter, int value) __attribute__((weak));
+struct mallinfo2 __real_mallinfo2(void) __attribute__((weak));
 
 static void
 wrapped_info(struct pm_system_info *info)
@@ -41,7 +42,7 @@ pm_system_resolve(void)
 #ifdef __GLIBC__
         .trim = __real_malloc_trim,
         .option = __real_mallopt,
-        .info = wrapped_info,
+        .info = __real_mallinfo2 != NULL ? wrapped_info : NULL,
 #endif
     };
 }
