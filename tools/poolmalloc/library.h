@@ -16,7 +16,7 @@ char *pm_library_look(const char *name);
 /* Puts the library in front of what LD_PRELOAD holds already; another libpoolmalloc*.so there goes away. */
 void pm_library_preload(const char *library);
 
-#define PM_LIBRARY_NAME "libpoolmalloc.so"
+#define PM_LIBRARY_NAME "libpoolmalloc.so.1"
 #define PM_LIBRARY_ADVISE_NAME "libpoolmalloc_advise.so"
 
 #endif
