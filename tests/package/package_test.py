@@ -257,8 +257,7 @@ class Package:
             require(not re.search(rf": {name}$", tests, re.MULTILINE), f"there is a test {name}")
 
     no_cxx = {"CXX": "/nonexistent/c++"}
-    no_criterion = ["-DCMAKE_DISABLE_FIND_PACKAGE_PkgConfig=ON", "-DPOOLMALLOC_BUILD_COMMAND=OFF",
-                    "-DCMAKE_IGNORE_PATH=/usr/include;/usr/local/include"]
+    no_criterion = ["-DPOOLMALLOC_BUILD_COMMAND=OFF", "-DCMAKE_IGNORE_PATH=/usr/include;/usr/local/include"]
 
     def case_without_cxx(self):
         """What needs no C++ is built and registered; the tests of the pools work."""
