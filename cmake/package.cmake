@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
-# What a program that links the libraries needs: the targets poolmalloc::poolmalloc, ::static, ::wrap and ::api, the same
-# whether a project includes this one or finds its installation; and what is installed, which can be moved as a whole.
+# What a program that links the libraries needs: the targets poolmalloc::poolmalloc, ::static, ::wrap and ::api, the
+# same whether a project includes this one or finds its installation; and what is installed, which can be moved as a
+# whole.
 
 # ---- Usage requirements ------------------------------------------------------------------------------------------------
 

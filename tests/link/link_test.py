@@ -6,8 +6,8 @@ usage: link_test.py README PREFIX COMPILER LINKER
 
 PREFIX is an installation, COMPILER gcc or clang, LINKER bfd, gold or lld. Each line of README that links with files of
 $lib is tried with each program of this folder, with and without -flto. The linker leaves out libraries that it sees no
-need for (--as-needed), as it does by default on some systems. The proof is the program's own statistics: how many blocks
-left the pools. Exit status 77: the compiler or the linker is not installed."""
+need for (--as-needed), as it does by default on some systems. The proof is the program's own statistics: how many
+blocks left the pools. Exit status 77: the compiler or the linker is not installed."""
 
 import json
 import os
@@ -66,7 +66,9 @@ class Combinations:
         failed = link(compiler, options, line, self.libdir, self.directory)
         served = None if failed else blocks_served(self.directory / "program", self.libdir)
         good = not failed and (served is not None and served >= BLOCKS) == served_expected
-        what = "does not link" if failed else "runs without the pools" if served is None else f"{served} blocks from pools"
+        what = f"{served} blocks from pools"
+        if failed or served is None:
+            what = "does not link" if failed else "runs without the pools"
         print(f"{'ok  ' if good else 'BAD '} {source:20} {' '.join(lto):6} {line}: {what}")
         if failed:
             print(failed)

@@ -179,7 +179,8 @@ class Package:
         def check(prefix):
             build = self.directory / f"build-{prefix.name}"
             optimisation = "-DCMAKE_INTERPROCEDURAL_OPTIMIZATION=" + ("ON" if " " in prefix.name else "OFF")
-            self.build_and_run(consumer, build, f"-DCMAKE_PREFIX_PATH={prefix}", "-DCMAKE_BUILD_TYPE=Release", optimisation)
+            self.build_and_run(consumer, build, f"-DCMAKE_PREFIX_PATH={prefix}", "-DCMAKE_BUILD_TYPE=Release",
+                               optimisation)
 
         self.at_two_places(check, second="the second place")
         require("poolmallocConfig" in run("cmake", "-S", consumer, "-B", self.directory / "none", status=1),
@@ -298,7 +299,8 @@ def main():
     if len(sys.argv) != 5 or sys.argv[1] not in cases:
         sys.exit(f"usage: package_test.py CASE SOURCE BUILD GENERATOR\ncases: {', '.join(sorted(cases))}")
     with tempfile.TemporaryDirectory(prefix="poolmalloc-package.") as directory:
-        package = Package(pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]), sys.argv[4], pathlib.Path(directory).resolve())
+        package = Package(pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]), sys.argv[4],
+                          pathlib.Path(directory).resolve())
         try:
             getattr(package, f"case_{sys.argv[1]}")()
         except Failed as failure:

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Links program.c with the libraries in every way that is offered, and runs each result: fully static with and without
-# --wrap, dynamically with the static library, and with the shared one; and api.c with the library that replaces nothing.
+# --wrap, dynamically with the static library, and with the shared one; and api.c with the library that replaces
+# nothing.
 #
 # usage: run.sh SOURCE_DIR LIBRARY_DIR COMPILER [archives] [EMULATOR ...]
 # With "archives" the shared library is left out: it belongs to the libc it was built for.
