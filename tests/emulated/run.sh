@@ -73,6 +73,7 @@ fi
 
 # qemu keeps a record of every page, and a fork copies them: a small reservation makes the rest fast.
 export POOLMALLOC_REGION=1G
+export TEST_EMULATED=1
 
 # ---- Linked in every way: threads, fork, statistics ------------------------------------------------------------------
 

@@ -75,7 +75,8 @@ live_under_a_limit(void)
 {
     struct rlimit limit = {(rlim_t)1 << 30, RLIM_INFINITY};
     REQUIRE(setrlimit(RLIMIT_AS, &limit) == 0);
-    REQUIRE(prlimit(0, RLIMIT_AS, NULL, &limit) == 0 && limit.rlim_cur == (rlim_t)1 << 30);
+    REQUIRE(prlimit(0, RLIMIT_AS, NULL, &limit) == 0);
+    REQUIRE(limit.rlim_cur == (rlim_t)1 << 30 || getenv("TEST_EMULATED") != NULL); /* qemu-user sets no such limit */
     void *mapping = mmap(NULL, 1 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     REQUIRE(mapping != MAP_FAILED);
     pthread_t thread;
