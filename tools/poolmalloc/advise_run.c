@@ -14,6 +14,7 @@
 
 #include "advise.h"
 #include "command.h"
+#include "printable.h"
 #include "library.h"
 
 #define WEIGHT_BITS 12   /* a request counts with 4 KiB at most when the program that allocates is looked for */
@@ -194,6 +195,7 @@ read_record(const char *path, struct pm_record *record)
     if (file >= 0)
         close(file);
     record->program[sizeof record->program - 1] = '\0';
+    pm_printable_make(record->program);
     return good;
 }
 

@@ -13,7 +13,7 @@
  * of its program through, so these are numbers that programs rarely use; the last three are those of env(1). */
 #define PM_STATUS_TABLE(ROW)                                                              \
     ROW(OK, 0, "done; doctor: poolmalloc is active, or would be")                         \
-    ROW(INACTIVE, 1, "doctor: poolmalloc is not active there, or would not be")           \
+    ROW(INACTIVE, 1, "doctor: poolmalloc is not active there, or would not be, or unknown") \
     ROW(NO_PROCESS, 112, "no such process, or it ended meanwhile")                        \
     ROW(NO_PERMISSION, 113, "no permission to look into the process or file")             \
     ROW(NOT_POOLMALLOC, 114, "the process does not run on poolmalloc")                    \

@@ -28,9 +28,10 @@ static const char help[] =
     "system bear on it. Without PID or PROGRAM: about the installation and the system alone. The program is not run.\n"
     "\n"
     "  --library FILE        this libpoolmalloc.so instead of the one that belongs to the command\n"
-    "  --help\n"
+    "  -h, --help            this text\n"
+    "  -V, --version         the version\n"
     "\n"
-    "The exit status is 0 when poolmalloc is or would be active, 1 when not.\n";
+    "The exit status is 0 when poolmalloc is or would be active, 1 when not or when that is not known.\n";
 
 enum choice { LIBRARY = 256, HELP };
 
