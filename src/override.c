@@ -3,9 +3,6 @@
  * The standard names. Forwarders only: what they do is alloc.c's and stats.c's. Every name through which a program can
  * reach an allocator is here or in override_new.c, so that no block ever reaches the free of another allocator.
  * Layer 5.
- *
- * PM_NAME(name) is the name itself, or, in the objects for fully static programs, the one that the linker's --wrap
- * gives it: there the libc that the program contains goes on serving as the system allocator.
  */
 #define _GNU_SOURCE
 #include <malloc.h>
@@ -14,17 +11,10 @@
 #include "alloc.h"
 #include "fast.h"
 #include "note.h"
+#include "override.h"
 #include "poolmalloc.h"
 #include "stats.h"
 #include "system.h"
-
-#if PM_WRAP
-#define PM_NAME(name) __wrap_##name
-/* The names of --wrap are in no header. */
-#pragma GCC diagnostic ignored "-Wmissing-prototypes"
-#else
-#define PM_NAME(name) name
-#endif
 
 const char pm_override_anchor;
 

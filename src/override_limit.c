@@ -14,15 +14,8 @@
 
 #include "compiler.h"
 #include "os.h"
+#include "override.h"
 #include "region.h"
-
-#if PM_WRAP
-#define PM_NAME(name) __wrap_##name
-/* The names of --wrap are in no header. */
-#pragma GCC diagnostic ignored "-Wmissing-prototypes"
-#else
-#define PM_NAME(name) name
-#endif
 
 #ifdef __GLIBC__
 typedef __rlimit_resource_t resource_type;
