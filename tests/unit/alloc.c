@@ -4,6 +4,7 @@
  */
 #include "heap.h"
 #include "heap_count.h"
+#include "options.h"
 #include "poolmalloc.h"
 #include "support/check.h"
 #include "system.h"
@@ -17,6 +18,13 @@
 enum { BLOCKS = 2000, SIZE = 48, THREADS = 50 };
 
 static void *blocks[BLOCKS];
+
+/* Time does not empty the magazines meanwhile. */
+static void
+stop_time(void)
+{
+    pm_options.purge = PM_PURGE_NEVER;
+}
 
 static void
 take_and_give(size_t size)
@@ -36,7 +44,7 @@ too_large(int i)
     return sizes[i];
 }
 
-Test(alloc, an_impossible_request_costs_the_magazines_nothing)
+Test(alloc, an_impossible_request_costs_the_magazines_nothing, .init = stop_time)
 {
     struct pm_magazine before[PM_MAGAZINE_COUNT];
     for (size_t size = 16; size <= 9000; size += size / 2)
@@ -66,7 +74,7 @@ no_memory(size_t size)
     return NULL;
 }
 
-Test(alloc, a_request_that_fails_leaves_magazines_their_size)
+Test(alloc, a_request_that_fails_leaves_magazines_their_size, .init = stop_time)
 {
     struct pm_magazine *magazine = &pm_heap_current->magazines[SIZE / PM_GRANULE];
     for (int round = 0; round < 20; round++)

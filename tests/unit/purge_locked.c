@@ -13,7 +13,6 @@
 
 #include <criterion/criterion.h>
 #include <string.h>
-#include <sys/mman.h>
 
 /* A class with eight blocks to a pool; of POOLS pools three in four become free. No more memory is locked than an
  * ordinary user may lock. */
@@ -58,13 +57,13 @@ static void
 lock(size_t first, size_t end)
 {
     for (size_t pool = first; pool < end; pool++)
-        REQUIRE(mlock((void *)pm_pool_of(blocks[pool * PER_POOL]), PM_POOL_SIZE) == 0, "mlock of pool %zu", pool);
+        REQUIRE(lock_pages((void *)pm_pool_of(blocks[pool * PER_POOL]), PM_POOL_SIZE) == 0, "mlock of pool %zu", pool);
 }
 
 static void
 unlock_all(void)
 {
-    REQUIRE(munlockall() == 0, "munlockall");
+    REQUIRE(unlock_pages() == 0, "munlockall");
 }
 
 static void

@@ -12,7 +12,6 @@
 
 #include <criterion/criterion.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define MIB ((size_t)1 << 20)
 
@@ -39,7 +38,7 @@ start(void)
 static void
 lock_page_of(size_t i)
 {
-    REQUIRE(mlock((void *)(arenas[i] + 5 * PM_POOL_SIZE), PM_POOL_SIZE) == 0, "mlock");
+    REQUIRE(lock_pages((void *)(arenas[i] + 5 * PM_POOL_SIZE), PM_POOL_SIZE) == 0, "mlock");
 }
 
 static void
@@ -70,7 +69,7 @@ Test(region_locked, an_arena_stays_and_the_others_go, .init = start)
     require_dirty(2);
     REQUIRE(!pm_region_purge(), "purged twice");
     require_dirty(2);
-    munlockall();
+    unlock_pages();
     REQUIRE(pm_region_purge(), "nothing was purged");
     require_dirty(0);
 }
@@ -87,7 +86,7 @@ Test(region_locked, a_broken_huge_page, .init = start)
     pm_region_counts(&counts);
     REQUIRE(counts.arenas_dirty == GROUP, "%zu are dirty", counts.arenas_dirty);
     REQUIRE(((char *)arenas[FIRST + 3])[5 * PM_POOL_SIZE] == 7, "a locked page lost its contents");
-    munlockall();
+    unlock_pages();
     REQUIRE(pm_region_purge(), "nothing was purged");
     require_dirty(0);
     REQUIRE(!mapping_has_flag((void *)arenas[FIRST], "hg"), "the huge page is whole");
@@ -104,7 +103,7 @@ Test(region_locked, the_limit_is_not_tried_again_and_again, .init = start)
     for (int period = 1; period < 5; period++)
         REQUIRE(!pm_region_age(test_now + 100 * (unsigned)period), "it would give back more with time");
     require_dirty(COUNT);
-    munlockall();
+    unlock_pages();
     pm_region_age(test_now + 1000);
     require_dirty(0);
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -163,6 +164,18 @@ mapping_has_flag(const void *address, const char *flag)
         found = at >= start && at < end && strstr(flags, wanted) != NULL;
     fclose(maps);
     return found;
+}
+
+int
+lock_pages(const void *address, size_t bytes)
+{
+    return (int)syscall(SYS_mlock, address, bytes);
+}
+
+int
+unlock_pages(void)
+{
+    return (int)syscall(SYS_munlockall);
 }
 
 size_t

@@ -37,6 +37,10 @@ const char *mapping_protection(const void *address);
 /* Whether "hg" (huge pages are wanted), "nh" (they are not), ... is among the flags of the mapping at `address`. */
 bool mapping_has_flag(const void *address, const char *flag);
 
+/* As mlock(2) and munlockall(2); AddressSanitizer has functions of these names that do nothing. */
+int lock_pages(const void *address, size_t bytes);
+int unlock_pages(void);
+
 /* How many mappings have the flag. */
 size_t mappings_with_flag(const char *flag);
 
