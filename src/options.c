@@ -39,13 +39,13 @@ static const struct option table[] = {
     {"ALIGNMENT", CHOICE, 8, 16, 16, &pm_options.alignment,
      "alignment of malloc in bytes; 8 packs denser, for programs that need no more", NULL},
     {"CHECK", CHOICE, 0, 1, 0, &pm_options.check,
-     "1: no magazines, so every wrong free is recognised at once; slow", NULL},
+     "1: every free is checked in the call; slow", NULL},
     {"REGION", BYTES, PM_REGION_MIN, PM_REGION_MAX, 0, &pm_options.region,
-     "address space to reserve for the pools, e.g. 64G; 0: 4 times the memory, 64G at least", NULL},
+     "address space to reserve for the pools, e.g. 64G; 0: at least 4 times the memory, and 64G", NULL},
     {"PURGE", NAME, 0, 2, 1, &pm_options.purge,
-     "free pages go back to the kernel: all, but what was needed again lately, or when trimmed", purge_names},
+     "when free pages go back: at once, above what was lately needed again, or when trimmed", purge_names},
     {"PURGE_THREAD", CHOICE, 0, 1, 0, &pm_options.purge_thread,
-     "1: a thread does that too, for programs that go idle after waves", NULL},
+     "1: a background thread gives free pages back too, for programs that go idle", NULL},
     {"HUGE_PAGES", CHOICE, 0, 1, 1, &pm_options.huge_pages,
      "0: the pools never ask for huge pages; 1: those of large programs do", NULL},
     {"DEEPBIND", CHOICE, 0, 1, 0, &pm_options.deepbind,
@@ -73,25 +73,25 @@ complain(const struct option *option, const char *name, const char *problem)
     pm_text_bytes(&text, name, strcspn(name, "="));
     pm_text_string(&text, problem);
     if (option != NULL && option->kind == CHOICE) {
-        pm_text_string(&text, ", it takes ");
+        pm_text_string(&text, "; it takes ");
         pm_text_number(&text, option->low);
         pm_text_string(&text, " or ");
         pm_text_number(&text, option->high);
     } else if (option != NULL && option->kind == NAME) {
-        pm_text_string(&text, ", it takes ");
+        pm_text_string(&text, "; it takes ");
         for (const char *const *candidate = option->names; *candidate != NULL; candidate++) {
             pm_text_string(&text, candidate == option->names ? "" : candidate[1] != NULL ? ", " : " or ");
             pm_text_string(&text, *candidate);
         }
     } else if (option != NULL && option->kind == BYTES) {
-        pm_text_string(&text, ", it takes 0 or a number of bytes from ");
+        pm_text_string(&text, "; it takes 0 or a number of bytes from ");
         pm_text_number(&text, option->low >> 20);
         pm_text_string(&text, "M to ");
-        pm_text_number(&text, option->high >> 20);
-        pm_text_string(&text, "M");
+        pm_text_number(&text, option->high >> 40);
+        pm_text_string(&text, "T");
     }
     if (option != NULL && option->kind == SIGNAL)
-        pm_text_string(&text, ", it takes the name or number of a signal that a program can handle, or 0");
+        pm_text_string(&text, "; it takes the name or number of a signal that a program can handle, or 0");
     pm_text_string(&text, "; " PREFIX "HELP=1 lists what there is\n");
     pm_text_flush(&text);
 }
@@ -165,7 +165,7 @@ read_variable(const char *variable)
             continue;
         /* An empty value is how a shell script switches a variable off. */
         if (name[length + 1] != '\0' && !set(&table[i], name + length + 1))
-            complain(&table[i], variable, " has a value it cannot take");
+            complain(&table[i], variable, " has a bad value");
         return;
     }
     complain(NULL, variable, " is not an option");

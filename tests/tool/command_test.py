@@ -197,7 +197,7 @@ class Terminal:
 
 class Frame(Case):
     def test_usage(self):
-        self.bad(USAGE, "which subcommand")
+        self.bad(USAGE, "name a subcommand")
         self.bad(USAGE, "no subcommand bogus", "bogus")
         self.bad(USAGE, "no option --bogus", "--bogus")
         for subcommand in ("run", "stat", "map", "advise", "doctor"):
@@ -430,7 +430,7 @@ class Advise(Case):
                          "^Use it for the memory: .* cannot tell")
         self.assertRegex(self.advice((200, 150), (200, 250), (200, 200)), "^No reason .* it allocates so little")
         self.assertRegex(self.advice((0.01, 0.005)), "^No advice: ")
-        self.assertRegex(self.advice(), "^Worth trying: ")
+        self.assertRegex(self.advice(), "^Worth measuring: ")
         self.assertRegex(self.advice((10, 8), (10, 8), (10, 8), others=3),
                          "90% of cc1's requests .* the command takes 0.80")
         for variable, hint in ((None, True), ("malloc", False)):

@@ -109,7 +109,7 @@ Test(options, choices_take_their_two_values)
 }
 
 #define TAKES(name, values)                                                           \
-    "poolmalloc: POOLMALLOC_" name " has a value it cannot take, it takes " values \
+    "poolmalloc: POOLMALLOC_" name " has a bad value; it takes " values \
     "; POOLMALLOC_HELP=1 lists what there is\n"
 
 Test(options, choices_refuse_everything_else)
@@ -192,7 +192,7 @@ Test(options, bytes_refuse_what_is_no_size_or_out_of_bounds)
     char variable[128];
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
         snprintf(variable, sizeof variable, "POOLMALLOC_REGION=%s", values[i]);
-        require_refused(variable, TAKES("REGION", "0 or a number of bytes from 16M to 1048576M"));
+        require_refused(variable, TAKES("REGION", "0 or a number of bytes from 16M to 1T"));
     }
 }
 
@@ -206,7 +206,7 @@ Test(options, paths_up_to_their_length)
     REQUIRE(strcmp(pm_options.stats_file, variable + start) == 0, "another path: %s", pm_options.stats_file);
 
     variable[start + PM_OPTION_PATH_MAX - 1] = 'p';
-    require_refused(variable, "poolmalloc: POOLMALLOC_STATS_FILE has a value it cannot take; "
+    require_refused(variable, "poolmalloc: POOLMALLOC_STATS_FILE has a bad value; "
                               "POOLMALLOC_HELP=1 lists what there is\n");
     read_one("POOLMALLOC_STATS_FILE=/tmp/a=b %p");
     REQUIRE(strcmp(pm_options.stats_file, "/tmp/a=b %p") == 0, "another path: %s", pm_options.stats_file);
@@ -242,7 +242,7 @@ Test(options, several_variables_one_line_for_each_mistake)
     char *environment[] = {"HOME=/", "POOLMALLOC_STATS=1", "POOLMALLOC_REGION=5", "POOLMALLOC_ALIGNMENT=8",
                            "POOLMALLOC_NONE=", "POOLMALLOC_REGION=32M", NULL};
     capture_stderr(read_environment, environment, written);
-    require_written("several", TAKES("REGION", "0 or a number of bytes from 16M to 1048576M")
+    require_written("several", TAKES("REGION", "0 or a number of bytes from 16M to 1T")
                                "poolmalloc: POOLMALLOC_NONE is not an option; POOLMALLOC_HELP=1 lists what there is\n");
     REQUIRE(pm_options.stats == 1 && pm_options.alignment == 8, "%zu, %zu", pm_options.stats, pm_options.alignment);
     REQUIRE(pm_options.region == (size_t)32 << 20, "region %zu", pm_options.region);
@@ -320,12 +320,12 @@ Test(options, help_prints_the_table)
         "poolmalloc reads these environment variables (value in force, then the default):\n"
         "  POOLMALLOC_ALIGNMENT     8 (16)  alignment of malloc in bytes; 8 packs denser, for programs that need no "
         "more\n"
-        "  POOLMALLOC_CHECK         0 (0)  1: no magazines, so every wrong free is recognised at once; slow\n"
-        "  POOLMALLOC_REGION        16777216 (0)  address space to reserve for the pools, e.g. 64G; 0: 4 times "
-        "the memory, 64G at least\n"
-        "  POOLMALLOC_PURGE         never (balanced)  free pages go back to the kernel: all, but what was needed "
-        "again lately, or when trimmed\n"
-        "  POOLMALLOC_PURGE_THREAD  0 (0)  1: a thread does that too, for programs that go idle after waves\n"
+        "  POOLMALLOC_CHECK         0 (0)  1: every free is checked in the call; slow\n"
+        "  POOLMALLOC_REGION        16777216 (0)  address space to reserve for the pools, e.g. 64G; 0: at "
+        "least 4 times the memory, and 64G\n"
+        "  POOLMALLOC_PURGE         never (balanced)  when free pages go back: at once, above what was lately needed "
+        "again, or when trimmed\n"
+        "  POOLMALLOC_PURGE_THREAD  0 (0)  1: a background thread gives free pages back too, for programs that go idle\n"
         "  POOLMALLOC_HUGE_PAGES    0 (1)  0: the pools never ask for huge pages; 1: those of large programs do\n"
         "  POOLMALLOC_DEEPBIND      0 (0)  0: dlopen drops RTLD_DEEPBIND, which gives a library libc's malloc; 1: it "
         "does not\n"

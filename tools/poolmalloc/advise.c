@@ -110,7 +110,7 @@ pm_advise_main(int count, char **arguments)
         default: pm_command_bad_option(answer, arguments);
         }
     if (optind == count)
-        pm_command_usage("which program?");
+        pm_command_usage("name a program to run");
     char *library = pm_library_find(PM_LIBRARY_NAME, given);
     char *recorder = pm_library_find(PM_LIBRARY_ADVISE_NAME, NULL);
     struct pm_program program;

@@ -103,8 +103,8 @@ advise_by_recording(const struct pm_recording *recording, const char *whose)
     if (rate < FEW_REQUESTS / 10)
         return pm_command_format("No reason to use it: the program asks for blocks of up to 512 bytes only %s times a "
                                  "second.", often);
-    return pm_command_format("Worth trying: %.0f%% of %s requests fit the pools, %s of them a second even while they "
-                             "were recorded.", small_share(&recording->sum), whose, often);
+    return pm_command_format("Worth measuring: %.0f%% of %s requests fit the pools, %s of them a second even "
+                             "while they were recorded.", small_share(&recording->sum), whose, often);
 }
 
 /* The pairs do not tell whether there is a difference. */

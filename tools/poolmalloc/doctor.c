@@ -157,7 +157,7 @@ pm_doctor_main(int count, char **arguments)
         }
     bool dashes = optind > 1 && strcmp(arguments[optind - 1], "--") == 0;
     if (count - optind > 1 && !dashes)
-        pm_command_usage("one PID, or -- and a program");
+        pm_command_usage("give one PID, or -- and a program");
     int status;
     if (optind == count) {
         status = diagnose_installation(pm_library_find(PM_LIBRARY_NAME, given));

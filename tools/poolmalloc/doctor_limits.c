@@ -169,10 +169,10 @@ pm_limits_print(const struct pm_limits *of)
     puts("\nlimits");
     print_bytes_limit("address space", of->pid, RLIMIT_AS,
                       "a quarter of it is reserved for the pools, less if need be (ulimit -v)",
-                      "no matter: the pools reserve four times the memory, at least 64 GiB");
+                      "no matter: the pools reserve at least four times the memory, and 64 GiB");
     print_bytes_limit("data", of->pid, RLIMIT_DATA, "the accessible part of the pools counts (ulimit -d)", "no matter");
     print_bytes_limit("locked memory", of->pid, RLIMIT_MEMLOCK,
-                      "only for programs that call mlockall: give them a small POOLMALLOC_REGION", "no matter");
+                      "only for programs that call mlockall: it must be above their POOLMALLOC_REGION", "no matter");
     print_mappings(of);
     print_overcommit();
     print_huge_pages(of);

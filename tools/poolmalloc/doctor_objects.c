@@ -125,7 +125,7 @@ print_server(const struct pm_object *const *servers, size_t first)
             column += printf("%s%s", column > 0 ? ", " : "", functions[i].name);
         }
     if (servers[first] == NULL) {
-        puts("\n      nobody: no object defines them");
+        puts("\n      none: no object defines them");
         return;
     }
     printf("\n      %s", servers[first]->name);

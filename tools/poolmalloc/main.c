@@ -199,7 +199,7 @@ int
 main(int count, char **arguments)
 {
     if (count < 2)
-        pm_command_usage("which subcommand?");
+        pm_command_usage("name a subcommand");
     const char *name = arguments[1];
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || (strcmp(name, "help") == 0 && count == 2))
         print_help();

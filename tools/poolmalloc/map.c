@@ -142,7 +142,7 @@ pm_map_main(int count, char **arguments)
         default: pm_command_bad_option(answer, arguments);
         }
     if (count - optind != (core == NULL ? 1 : 0))
-        pm_command_usage("either one PID or --core FILE");
+        pm_command_usage("give either one PID or --core FILE");
     const char *end = output != NULL ? strrchr(output, '.') : NULL;
     if (output != NULL && strcmp(output, "-") != 0 && (end == NULL || strcasecmp(end, ".svg") != 0))
         pm_command_usage("the picture is SVG: the name of the output ends in .svg");

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "geometry.h"
 #include "library.h"
 #include "program.h"
 
@@ -23,7 +24,7 @@ static const char help[] =
     "  --stats[=text|json]   statistics when the program exits, on stderr\n"
     "  --stats-file NAME     statistics into that file; %p in it becomes the process number\n"
     "  --alignment 8|16      8: blocks packed denser, for programs that need no more (default 16)\n"
-    "  --check               recognise every wrong free at once; slow\n"
+    "  --check               check every free in the call; slow\n"
     "  --purge WHEN          give memory back eager, balanced (default) or never\n"
     "  --region SIZE         address space to reserve, such as 512M or 64G\n"
     "  --preload-only        the library and nothing else: the POOLMALLOC_ variables of the environment are removed\n"
@@ -71,8 +72,13 @@ take_region(const char *value)
 {
     size_t digits = strspn(value, "0123456789");
     size_t units = strspn(value + digits, "KMGT");
-    if (digits == 0 || units > 1 || value[digits + units] != '\0')
-        pm_command_usage("--region takes a number of bytes such as 512M or 64G, not '%s'", value);
+    size_t bytes = strtoull(value, NULL, 10), shift = 0;
+    static const char suffixes[] = "KMGT";
+    if (units == 1)
+        shift = 10 * (size_t)(strchr(suffixes, value[digits]) - suffixes + 1);
+    bool fits = digits < 16 && bytes <= PM_REGION_MAX >> shift && (bytes == 0 || bytes << shift >= PM_REGION_MIN);
+    if (digits == 0 || units > 1 || value[digits + units] != '\0' || !fits)
+        pm_command_usage("--region takes 0 or a number of bytes from 16M to 1T, not '%s'", value);
     setenv("POOLMALLOC_REGION", value, 1);
 }
 
@@ -147,7 +153,7 @@ pm_run_main(int count, char **arguments)
     while ((answer = getopt_long(count, arguments, "+:", options, NULL)) != -1)
         take_option(answer, &request, arguments);
     if (optind == count)
-        pm_command_usage("which program?");
+        pm_command_usage("name a program to run");
     if (request.preload_only && request.sets_options)
         pm_command_usage("--preload-only is for running without the options of the library");
     if (request.preload_only)

@@ -102,7 +102,7 @@ pm_stat_main(int count, char **arguments)
         default: pm_command_bad_option(answer, arguments);
         }
     if (count - optind != 1)
-        pm_command_usage("one PID");
+        pm_command_usage("give one PID");
     if (times != 0 && seconds == 0)
         pm_command_usage("--count goes with --watch");
     /* The library's text writer does not report what it could not write. */
