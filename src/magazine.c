@@ -223,8 +223,7 @@ pm_magazine_flush_all(struct pm_heap *heap)
     bool flushed = false;
     for (unsigned number = 1; number < heap->magazines_end; number++) {
         struct pm_magazine *magazine = &heap->magazines[number];
-        flushed |= pm_magazine_count(magazine) != 0;
-        for (unsigned count; (count = pm_magazine_count(magazine)) != 0;)
+        for (unsigned count; (count = pm_magazine_count(magazine)) != 0; flushed = true)
             if (!flush(heap, number, count < PM_BATCH_MAX ? count : PM_BATCH_MAX))
                 return flushed;
         magazine->batch = 0;

@@ -222,7 +222,7 @@ void pm_magazine_flush(struct pm_heap *heap, unsigned number, void *block);
 /* A magazine of system blocks that has turned was found empty. */
 void pm_magazine_missed(struct pm_heap *heap, unsigned number);
 
-/* Empties all magazines of a heap, unless a fork is under way; false when they were empty. */
+/* Empties all magazines of a heap, unless a fork is under way; false when nothing has left them. */
 bool pm_magazine_flush_all(struct pm_heap *heap);
 
 /* In a forked child, before a thread takes over a heap: the thread it lost may have been in the middle of a pop or a

@@ -110,6 +110,15 @@ make_requests(void)
     pm_trim(0);
 }
 
+/* Who needs memory asks again for as long as something was given up (alloc.c): during a fork that would have no end. */
+static void
+require_nothing_is_given_up(void)
+{
+    pm_free(pm_malloc(SIZE));
+    REQUIRE(pm_options.check || pm_magazine_count(&pm_heap_current->magazines[CLASS]) != 0, "nothing is at hand");
+    REQUIRE(!pm_magazine_flush_all(pm_heap_current), "what the fork kept from being flushed was flushed");
+}
+
 static void *
 hold_the_mutex(void *unused)
 {
@@ -121,6 +130,7 @@ hold_the_mutex(void *unused)
     sem_wait(&fork_has_locks);
     sem_post(&may_leave);
     pthread_join(leaver, NULL);
+    require_nothing_is_given_up();
     make_requests();
     pthread_mutex_unlock(&mutex);
     return unused;
