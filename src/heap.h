@@ -127,7 +127,8 @@ void *pm_heap_take_one(struct pm_heap *heap, unsigned class);
  * the way of go on a list, linked through their first words. */
 void pm_heap_return(void **blocks, unsigned count, enum pm_found found);
 
-/* Returns what is on that list. At the end of a fork. */
+/* Returns what is on that list. At the end of a fork, and once a period: a block that the forking thread itself stood in
+ * the way of, in a handler that interrupted it, is still there then. */
 void pm_heap_return_deferred(void);
 
 /* Gives up the runs of a heap: reserved pools that its classes have not used. */

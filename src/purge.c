@@ -14,6 +14,7 @@ bool
 pm_purge_age(uint64_t now)
 {
     bool unfinished = false;
+    pm_heap_return_deferred();
     for (struct pm_heap *heap = pm_process_newest_heap(); heap != NULL; heap = heap->next)
         unfinished |= pm_heap_age(heap, now);
     return pm_region_age(now) || unfinished;

@@ -300,7 +300,8 @@ struct pm_region_arena
 pm_region_take_arena(bool large)
 {
     struct pm_region_arena arena = {0};
-    pm_lock_acquire(&pm_region_lock);
+    if (!pm_lock_acquire_unless_forking(&pm_region_lock))
+        return arena; /* a signal handler that interrupted this very section */
     while (lowest_chunk < chunk_count()) {
         if (lowest_chunk == committed_chunks && !commit_chunk())
             break;
