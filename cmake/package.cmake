@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
-# What a program that links the libraries needs: the targets poolmalloc::poolmalloc, ::static, ::wrap and ::api, the
-# same whether a project includes this one or finds its installation; and what is installed, which can be moved as a
-# whole.
+# What a program that links the libraries needs: the targets poolmalloc::poolmalloc, ::static, ::wrap, ::api, ::object
+# and ::object_static, the same whether a project includes this one or finds its installation; and what is installed,
+# which can be moved as a whole.
 
 # ---- Usage requirements ------------------------------------------------------------------------------------------------
 
@@ -33,7 +33,10 @@ pm_link_options(poolmalloc_wrap poolmalloc_wrap.options)
 set_target_properties(poolmalloc_static PROPERTIES EXPORT_NAME static)
 set_target_properties(poolmalloc_wrap PROPERTIES EXPORT_NAME wrap)
 set_target_properties(poolmalloc_api PROPERTIES EXPORT_NAME api)
-foreach(library IN ITEMS poolmalloc poolmalloc_static poolmalloc_wrap poolmalloc_api)
+set_target_properties(poolobject PROPERTIES EXPORT_NAME object)
+set_target_properties(poolobject_static PROPERTIES EXPORT_NAME object_static)
+set(libraries poolmalloc poolmalloc_static poolmalloc_wrap poolmalloc_api poolobject poolobject_static)
+foreach(library IN LISTS libraries)
   get_target_property(name ${library} EXPORT_NAME)
   if(NOT name)
     set(name ${library})
@@ -49,8 +52,8 @@ if(NOT POOLMALLOC_INSTALL)
   return()
 endif()
 
-install(TARGETS poolmalloc poolmalloc_static poolmalloc_wrap poolmalloc_api EXPORT poolmalloc)
-install(FILES include/poolmalloc.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(TARGETS ${libraries} EXPORT poolmalloc)
+install(FILES include/poolmalloc.h include/poolobject.h include/poolobject.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES LICENSE README.md docs/statistics.md docs/statistics.schema.json DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES src/poolmalloc.options src/poolmalloc_static.options src/poolmalloc_wrap.options
   DESTINATION ${CMAKE_INSTALL_LIBDIR})
@@ -84,3 +87,6 @@ pm_pkg_config(poolmalloc-wrap "malloc for small objects, inside a fully static p
   "-static -Wl,@\${libdir}/poolmalloc_wrap.options \${libdir}/libpoolmalloc_wrap.a")
 pm_pkg_config(poolmalloc-api "pools for small objects beside the program's own malloc"
   "\${libdir}/libpoolmalloc_api.a")
+pm_pkg_config(poolobject "reference-counted objects with a collector of cycles" "-L\${libdir} -lpoolobject")
+pm_pkg_config(poolobject-static "reference-counted objects with a collector of cycles, inside the program"
+  "\${libdir}/libpoolobject.a -pthread")

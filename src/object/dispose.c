@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The end of objects that a collection found, in CPython's order (PEP 442): weak references with callbacks are cleared
+ * and called; finalizers run; what the two have resurrected is found by a second trial and left alone; the other weak
+ * references are cleared; references are dropped; the objects are destroyed.
+ *
+ * From the first step on the collector holds a reference to each, so none dies before its turn, whatever the program's
+ * code does.
+ */
+#include "store.h"
+
+static bool
+run_finalizers(struct po_array *garbage)
+{
+    bool any = false;
+    for (size_t i = 0; i < garbage->count; i++) {
+        const po_type *type = po_type_in(garbage->items[i]);
+        if (type->finalize == NULL || po_has_flag(garbage->items[i], PO_FINALIZED))
+            continue;
+        po_run_finalizer(garbage->items[i], type);
+        any = true;
+    }
+    return any;
+}
+
+static void
+drop_holds(void **objects, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        po_decref(objects[i]);
+}
+
+/* Weak references and finalizers; then `garbage` has only what is dead for good. False: no memory to tell. */
+static bool
+run_program(po_heap *heap, struct po_array *garbage)
+{
+    uint64_t before = heap->weak_count;
+    bool ran = false;
+    if (before != 0)
+        ran = po_weak_clear_called(heap, garbage->items, garbage->count);
+    ran |= run_finalizers(garbage);
+    if (!ran)
+        return true;
+    size_t count = garbage->count, alive = 0;
+    if (!po_subset_split(heap, garbage, 1, &alive)) {
+        drop_holds(garbage->items, count);
+        return false;
+    }
+    drop_holds(garbage->items, alive);
+    garbage->items += alive;
+    garbage->count -= alive;
+    return true;
+}
+
+/* A type that can be visited but not cleared: its references go when it dies. */
+static bool
+cannot_clear(const po_type *type)
+{
+    return (type->shape & PO_HAS_TRAVERSE) && type->clear == NULL;
+}
+
+/* Without the collector's reference nothing refers to the object: it dies. */
+static bool
+end_one(po_heap *heap, void *object, const po_type *type)
+{
+    struct po_header *header = po_header(object);
+    if (po_count_of(header) != 1) {
+        po_decref(object);
+        return false;
+    }
+    if (PM_UNLIKELY(cannot_clear(type) || (header->info & PO_HAS_WEAK) || type->finalize != NULL)) {
+        po_decref(object);
+        return true;
+    }
+    header->info |= PO_DYING;
+    header->count = PO_IMMORTAL_COUNT + 1;
+    po_bury(object, heap, type);
+    return true;
+}
+
+static void
+end_all(po_heap *heap, const struct po_array *garbage, uint64_t *uncollectable)
+{
+    bool any = false;
+    for (size_t i = 0; i < garbage->count; i++)
+        any |= cannot_clear(po_type_in(garbage->items[i]));
+    /* First those whose references go only now, for what they refer to dies of it. */
+    for (size_t i = 0; any && i < garbage->count; i++)
+        if (cannot_clear(po_type_in(garbage->items[i])) && po_count_of(po_header(garbage->items[i])) == 1) {
+            po_decref(garbage->items[i]);
+            garbage->items[i] = NULL;
+        }
+    for (size_t i = 0; i < garbage->count; i++)
+        if (garbage->items[i] != NULL && !end_one(heap, garbage->items[i], po_type_in(garbage->items[i])))
+            ++*uncollectable;
+}
+
+size_t
+po_dispose(po_heap *heap, struct po_array *garbage, uint64_t *uncollectable, bool *put_off)
+{
+    struct po_array rest = *garbage;
+    for (size_t i = 0; i < rest.count; i++)
+        po_header(rest.items[i])->count++;
+    if (!run_program(heap, &rest)) {
+        *put_off = true;
+        return 0;
+    }
+    if (po_weak_any(heap))
+        for (size_t i = 0; i < rest.count; i++)
+            if (po_has_flag(rest.items[i], PO_HAS_WEAK))
+                po_weak_clear_all(heap, rest.items[i]);
+    for (size_t i = 0; i < rest.count; i++) {
+        po_type *type = po_type_in(rest.items[i]);
+        type->collected++;
+        po_drop_references(rest.items[i], type);
+    }
+    end_all(heap, &rest, uncollectable);
+    return rest.count;
+}

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Release: what happens when a count comes to 0. Objects whose turn has not come wait on a stack that is linked through
+ * their own counts: 31 bits are the distance from the region's beginning in units of 16 bytes, PO_MARKED is the next bit
+ * below. Large objects have a whole pointer for it. So a release of any depth takes no memory and one frame of the C
+ * stack. What lies more than 32 GiB into the region has no link: it waits as a zombie, and is found by a walk.
+ *
+ * Layer 2 of src/object: uses store.h; calls weak.c and string.c for objects with such flags.
+ */
+#include "release.h"
+
+#include <errno.h>
+
+#include "store.h"
+
+#define LINK_NONE UINT32_MAX
+#define ZOMBIE PO_IMMORTAL_COUNT /* the link to the region's first bytes, where no object is */
+#define DEPTH_MAX 8u             /* releases within finalizers within releases that run at once, not later */
+
+uint32_t po_link_limit = (UINT32_C(1) << 31) - 2;
+
+/* ---- The stack ---- */
+
+/* False: the object has no link. */
+static bool
+push_small(void **stack, void *object)
+{
+    struct po_header *header = po_header(object);
+    uintptr_t offset = (uintptr_t)object - po_base;
+    if (PM_UNLIKELY(offset >> 4 > po_link_limit))
+        return false;
+    void *next = *stack;
+    if (next == NULL) {
+        header->count = LINK_NONE;
+    } else {
+        uintptr_t distance = (uintptr_t)next - po_base;
+        header->count = PO_IMMORTAL_COUNT | (uint32_t)(distance >> 4);
+        header->info = (header->info & ~(uint32_t)PO_MARKED) | (uint32_t)(distance >> 3 & 1);
+    }
+    *stack = object;
+    return true;
+}
+
+static void *
+pop_small(void **stack)
+{
+    void *object = *stack;
+    struct po_header *header = po_header(object);
+    uint32_t link = header->count;
+    if (link == LINK_NONE)
+        *stack = NULL;
+    else
+        *stack = (char *)po_base + ((uintptr_t)(link & ~PO_IMMORTAL_COUNT) << 4) + (header->info & PO_MARKED) * 8;
+    header->info &= ~(uint32_t)PO_MARKED;
+    return object;
+}
+
+bool
+po_dying_push(struct po_dying *dying, void *object)
+{
+    struct po_header *header = po_header(object);
+    header->info |= PO_DYING;
+    if (PM_LIKELY(!(header->info & PO_LARGE)))
+        return push_small(&dying->small, object);
+    header->count = LINK_NONE;
+    po_large_of(object)->next_dying = dying->large;
+    dying->large = object;
+    return true;
+}
+
+void *
+po_dying_pop(struct po_dying *dying)
+{
+    if (PM_LIKELY(dying->small != NULL))
+        return pop_small(&dying->small);
+    void *object = dying->large;
+    if (object != NULL)
+        dying->large = po_large_of(object)->next_dying;
+    return object;
+}
+
+/* ---- Code of the program ---- */
+
+struct nested {
+    struct po_dying dying;
+    bool deeper;
+};
+
+/* What is released within a finalizer or callback is released at once, as long as the nesting is shallow. */
+static struct nested
+enter_program(po_heap *heap)
+{
+    struct nested nested = {{heap->dying, heap->dying_large}, heap->releasing && heap->release_depth < DEPTH_MAX};
+    if (nested.deeper) {
+        heap->dying = heap->dying_large = NULL;
+        heap->releasing = false;
+        heap->release_depth++;
+    }
+    return nested;
+}
+
+static void
+leave_program(po_heap *heap, struct nested nested)
+{
+    if (!nested.deeper)
+        return;
+    heap->dying = nested.dying.small;
+    heap->dying_large = nested.dying.large;
+    heap->releasing = true;
+    heap->release_depth--;
+}
+
+void
+po_run_finalizer(void *object, const po_type *type)
+{
+    struct po_header *header = po_header(object);
+    if (type->finalize == NULL || (header->info & PO_FINALIZED))
+        return;
+    header->info |= PO_FINALIZED;
+    struct nested nested = enter_program(type->heap);
+    type->finalize(object);
+    leave_program(type->heap, nested);
+}
+
+/* ---- One object ---- */
+
+static void
+drop_slot(void **slot)
+{
+    void *referent = *slot;
+    if (referent == NULL)
+        return;
+    *slot = NULL;
+    po_decref(referent);
+}
+
+static void
+drop_visited(void *referent, void *context)
+{
+    (void)context;
+    po_decref(referent);
+}
+
+static PM_NOINLINE void
+drop_rest(void *object, const po_type *type)
+{
+    if (type->shape & PO_HAS_ITEMS) {
+        void **items = (void **)((char *)object + type->size);
+        for (size_t count = *po_items_word(object), i = 0; i < count; i++)
+            drop_slot(&items[i]);
+    }
+    if (type->clear != NULL)
+        type->clear(object);
+    else if ((type->shape & PO_HAS_TRAVERSE) && (po_header(object)->info & PO_DYING))
+        type->traverse(object, drop_visited, NULL);
+}
+
+void
+po_drop_references(void *object, const po_type *type)
+{
+    const uint16_t *offsets = type->references;
+    for (uint32_t i = 0; i < type->reference_count; i++)
+        drop_slot((void **)((char *)object + offsets[i]));
+    if (PM_UNLIKELY(type->shape != 0 || type->clear != NULL))
+        drop_rest(object, type);
+}
+
+PM_NOINLINE void
+po_thaw(po_heap *heap, void *object)
+{
+    if (heap->frozen == 0)
+        return;
+    const struct po_place *place = po_place_of(object);
+    if (place == NULL) {
+        struct po_large *large = po_large_of(object);
+        heap->frozen -= large->frozen;
+        large->frozen = 0;
+        return;
+    }
+    uint32_t slot = place->slot;
+    if ((place->heap != heap && !po_guest_slot(heap, object, &slot)) || !po_is_frozen(heap, slot, object))
+        return;
+    size_t granule = po_granule_of(slot, object);
+    heap->frozen_bits[granule / 64] &= ~(UINT64_C(1) << (granule % 64));
+    heap->frozen--;
+}
+
+/* The object is no longer one: the collector forgets it, its block is free. */
+PM_INLINE void
+give_back(void *object, po_heap *heap, const po_type *type)
+{
+    if (type->tracked) {
+        heap->young_count -= heap->young_count != 0;
+        /* Objects that come and go in the order of a stack leave nothing in the log. */
+        heap->log_top -= heap->log_top[-1] == object;
+    }
+    if (PM_UNLIKELY(heap->frozen != 0))
+        po_thaw(heap, object);
+    if (PM_UNLIKELY(po_header(object)->info & PO_LARGE)) {
+        po_store_free_large(heap, object);
+        return;
+    }
+    *po_header(object) = (struct po_header){0, 0};
+    struct po_magazine *magazine = type->magazine;
+    if (PM_UNLIKELY(magazine == &po_no_magazine || heap->guest_arenas != 0)) {
+        if (po_arena_at(object)->heap != heap) {
+            po_store_free_guest(heap, object);
+            return;
+        }
+        magazine = po_store_magazine_of(heap, object);
+    }
+    po_store_free(heap, magazine, object);
+}
+
+void
+po_bury(void *object, po_heap *heap, const po_type *type)
+{
+    if (PM_UNLIKELY(type->destroy != NULL)) {
+        heap->destroying = type->name;
+        type->destroy(object);
+        heap->destroying = NULL;
+    }
+    give_back(object, heap, type);
+}
+
+/* Finalizer, weak references, the table of strings. False: the object lives on. */
+static PM_NOINLINE bool
+say_goodbye(void *object, po_heap *heap, const po_type *type)
+{
+    struct po_header *header = po_header(object);
+    if (type->finalize != NULL && !(header->info & PO_FINALIZED)) {
+        uint32_t bias = heap->watched != 0 ? PO_BIASED_COUNT : 0;
+        header->info &= ~(uint32_t)PO_DYING;
+        header->count = bias | 1;
+        po_run_finalizer(object, type);
+        if (header->count != (bias | 1)) {
+            if ((int32_t)header->count > 0 || header->count > PO_BIASED_COUNT)
+                header->count--;
+            return false;
+        }
+        header->info |= PO_DYING;
+        header->count = ZOMBIE + 1;
+    }
+    if (header->info & PO_HAS_WEAK) {
+        struct nested nested = enter_program(heap);
+        po_weak_object_dies(heap, object);
+        leave_program(heap, nested);
+    }
+    if (header->info & PO_INTERNED)
+        po_string_forget(heap, object);
+    return true;
+}
+
+static void
+release_one(void *object, po_heap *heap)
+{
+    struct po_header *header = po_header(object);
+    const po_type *type = po_type_at(header->info);
+    header->count = ZOMBIE + 1; /* a link that is no zombie's */
+    if (PM_UNLIKELY(type->finalize != NULL || (header->info & (PO_HAS_WEAK | PO_INTERNED)) != 0) &&
+        !say_goodbye(object, heap, type))
+        return;
+    po_drop_references(object, type);
+    po_bury(object, heap, type);
+}
+
+/* ---- All that follows from one ---- */
+
+static void
+release_if_zombie(void *object, po_type *type, void *context)
+{
+    struct po_header *header = po_header(object);
+    (void)type;
+    if ((header->info & PO_DYING) && header->count == ZOMBIE)
+        release_one(object, context);
+}
+
+static void
+run_stack(po_heap *heap)
+{
+    for (;;) {
+        struct po_dying dying = {heap->dying, heap->dying_large};
+        void *object = po_dying_pop(&dying);
+        heap->dying = dying.small;
+        heap->dying_large = dying.large;
+        if (object == NULL)
+            return;
+        release_one(object, heap);
+    }
+}
+
+static PM_NOINLINE void
+release_zombies(po_heap *heap)
+{
+    while (heap->zombies) {
+        heap->zombies = false;
+        /* What dies meanwhile waits on the stack, or as a zombie for the next walk; no pool goes away. */
+        bool collecting = heap->collecting;
+        heap->collecting = true;
+        po_walk(heap, PO_WALK_ALL, release_if_zombie, heap);
+        heap->collecting = collecting;
+        run_stack(heap);
+    }
+}
+
+void
+po_release(void *object, po_heap *heap)
+{
+    if (heap->releasing) {
+        struct po_dying dying = {heap->dying, heap->dying_large};
+        if (PM_UNLIKELY(!po_dying_push(&dying, object))) {
+            po_header(object)->count = ZOMBIE;
+            heap->zombies = true;
+        }
+        heap->dying = dying.small;
+        heap->dying_large = dying.large;
+        return;
+    }
+    int error = errno;
+    heap->releasing = true;
+    po_header(object)->info |= PO_DYING;
+    release_one(object, heap);
+    run_stack(heap);
+    if (PM_UNLIKELY(heap->zombies))
+        release_zombies(heap);
+    heap->releasing = false;
+    errno = error;
+}
+
+/* ---- Counts that are not plain ---- */
+
+static _Noreturn void
+fault_released(const struct po_header *header)
+{
+    if (header->info == 0)
+        po_fault_call("po_decref", "no object is there: released more often than referenced");
+    po_fault("po_decref: an object of type %s was released more often than referenced", po_type_at(header->info), NULL);
+}
+
+PM_SLOW static void
+decref_odd(void *object, struct po_header *header, uint32_t count)
+{
+    if (header->info & PO_DYING || count == 0)
+        fault_released(header);
+    if (count < PO_BIASED_COUNT)
+        return; /* immortal */
+    if (header->info & PO_SHARED) {
+        po_shared_decref(object);
+        return;
+    }
+    po_heap *heap = po_type_at(header->info)->heap;
+    po_check_use(heap, "po_decref");
+    if (--header->count == PO_BIASED_COUNT)
+        po_release(object, heap);
+}
+
+void
+po_decref_slow(void *object)
+{
+    struct po_header *header = po_header(object);
+    uint32_t count = PO_READ_COUNT(&header->count);
+    uint32_t info = po_read_info(header);
+    if (PM_UNLIKELY(count != 1)) {
+        if (count > 1 && (int32_t)count > 0) { /* called without the inline function */
+            header->count = count - 1;
+            return;
+        }
+        decref_odd(object, header, count);
+        return;
+    }
+    const po_type *type = po_type_at(info);
+    if (PM_UNLIKELY(type == NULL))
+        fault_released(header);
+    po_heap *heap = type->heap;
+    if (type->simple && (info & (PO_HAS_WEAK | PO_INTERNED | PO_LARGE)) == 0)
+        give_back(object, heap, type);
+    else
+        po_release(object, heap);
+}
+
+void
+po_incref_slow(void *object)
+{
+    struct po_header *header = po_header(object);
+    uint32_t count = PO_READ_COUNT(&header->count);
+    if ((int32_t)count >= 0) {
+        header->count = count + 1;
+        return;
+    }
+    if (PM_LIKELY(count >= PO_BIASED_COUNT && (header->info & (PO_SHARED | PO_DYING)) == PO_SHARED)) {
+        if (PM_UNLIKELY(count >= PO_BIASED_MAX))
+            __atomic_store_n(&header->count, PO_IMMORTAL_COUNT, __ATOMIC_RELAXED);
+        else
+            __atomic_fetch_add(&header->count, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    if (header->info & PO_DYING)
+        po_fault("po_incref: an object of type %s is being destroyed", po_type_at(header->info), NULL);
+    if (count >= PO_BIASED_COUNT) {
+        po_check_use(po_type_at(header->info)->heap, "po_incref");
+        header->count = count >= PO_BIASED_MAX ? PO_IMMORTAL_COUNT : count + 1;
+    }
+}
+
+/* The symbols of the inline functions, for callers that do not inline them. */
+#ifndef PO_NO_INLINE
+extern inline void *po_incref(void *object);
+extern inline void po_decref(void *object);
+#endif
