@@ -145,10 +145,10 @@ po_heap_destroy(po_heap *heap)
     po_array_free(&heap->young);
     po_array_free(&heap->middle);
     po_strings_destroy(heap);
-    po_guests_destroy(heap);
+    bool mixed = po_guests_destroy(heap);
     po_store_destroy(heap);
     /* Another heap may be looking at the type of an object that was here a moment ago. */
-    if (heap->guest_arenas == 0)
+    if (!mixed)
         po_types_destroy(heap);
     bury_heap(heap);
     return count;

@@ -179,8 +179,8 @@ struct po_guests {
     struct po_array map; /* from an arena's number to slot + 1: pairs, half of them free; its capacity is a power of two */
 };
 
-/* Gives all guests' blocks back, when the heap is destroyed. */
-void po_guests_destroy(po_heap *heap);
+/* When the heap is destroyed: its objects leave the arenas that other heaps look at. True: there are such arenas. */
+bool po_guests_destroy(po_heap *heap);
 
 /* The heap's slot for the arena of an object that is its own, or false. */
 bool po_guest_slot_slow(const po_heap *heap, const void *object, uint32_t *slot);

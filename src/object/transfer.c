@@ -287,25 +287,42 @@ po_transfer(void *object, po_heap *to)
 static void
 free_guest(void *object, po_type *type, void *context)
 {
-    po_store_free_guest(context, object);
     (void)type;
+    po_store_free_guest(context, object);
 }
 
-void
+/* In its own arena, which others still look at: no object any more. */
+static void
+forget_object(void *object, po_type *type, void *context)
+{
+    (void)type, (void)context;
+    __atomic_store_n(&po_header(object)->info, 0, __ATOMIC_RELEASE);
+}
+
+static void
+leave_arena(po_heap *heap, const struct po_arena *arena, uint32_t slot)
+{
+    bool own = arena->heap == heap;
+    uint64_t pools = own ? po_arena_pools(arena) : heap->guests->pools[slot];
+    for (; pools != 0; pools &= pools - 1)
+        po_walk_pool(heap, arena, (unsigned)__builtin_ctzll(pools), own ? forget_object : free_guest, heap);
+}
+
+bool
 po_guests_destroy(po_heap *heap)
 {
     struct po_guests *guests = heap->guests;
-    if (guests == NULL)
-        return;
-    for (uint32_t slot = 0; slot < heap->arena_count; slot++) {
-        struct po_arena *arena = heap->arenas[slot];
-        if (arena == NULL || arena->heap == heap)
-            continue;
-        for (uint64_t pools = guests->pools[slot]; pools != 0; pools &= pools - 1)
-            po_walk_pool(heap, arena, (unsigned)__builtin_ctzll(pools), free_guest, heap);
+    bool any = false;
+    for (uint32_t slot = 0; slot < heap->arena_count; slot++)
+        if (heap->arenas[slot] != NULL && heap->arenas[slot]->mixed) {
+            leave_arena(heap, heap->arenas[slot], slot);
+            any = true;
+        }
+    if (guests != NULL) {
+        po_unmap(guests->pools, guests->slots * sizeof *guests->pools);
+        po_unmap(guests->map.items, guests->map.capacity * sizeof(void *));
+        po_unmap(guests, sizeof *guests);
+        heap->guests = NULL;
     }
-    po_unmap(guests->pools, guests->slots * sizeof *guests->pools);
-    po_unmap(guests->map.items, guests->map.capacity * sizeof(void *));
-    po_unmap(guests, sizeof *guests);
-    heap->guests = NULL;
+    return any;
 }
