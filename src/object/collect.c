@@ -13,6 +13,7 @@
 #define PACE_BASE ((size_t)3 << 19)  /* 1.5 MB */
 #define PACE_YOUNG ((size_t)1 << 18) /* 256 KiB */
 #define STEP_WORK 24u                /* objects visited by a step, for each that was allocated since the last one */
+#define VISITS 4u                    /* of an object in a full collection */
 
 static size_t
 larger(size_t a, size_t b)
@@ -20,11 +21,24 @@ larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* How many bytes more than the last full collection left may be in use. */
+static size_t
+float_limit(const po_heap *heap)
+{
+    return larger(PACE_BASE, heap->bytes_after_full / 16 * 3);
+}
+
+static size_t
+bytes_since_full(const po_heap *heap)
+{
+    return heap->used_bytes > heap->bytes_after_full ? heap->used_bytes - heap->bytes_after_full : 0;
+}
+
+/* Steps begin at half the limit, and shall be done at the limit. */
 static bool
 is_full_due_by_memory(const po_heap *heap)
 {
-    return heap->used_bytes > heap->bytes_after_full &&
-           heap->used_bytes - heap->bytes_after_full > larger(PACE_BASE, heap->bytes_after_full / 5);
+    return bytes_since_full(heap) > (heap->max_pause_ns != 0 ? float_limit(heap) / 2 : float_limit(heap));
 }
 
 static bool
@@ -133,9 +147,12 @@ step(po_heap *heap, uint64_t max_ns, size_t work)
     uint64_t began = po_now();
     if (heap->collecting)
         return false;
-    if (heap->old == NULL && !po_old_begin(heap)) {
-        heap->put_off++;
-        return false;
+    if (heap->old == NULL) {
+        if (!po_old_begin(heap)) {
+            heap->put_off++;
+            return false;
+        }
+        heap->bytes_at_begin = heap->used_bytes;
     }
     heap->collecting = true;
     bool more = !po_old_step(heap, max_ns > UINT64_MAX - began ? UINT64_MAX : began + max_ns, work);
@@ -153,6 +170,7 @@ step(po_heap *heap, uint64_t max_ns, size_t work)
     heap->collecting = true;
     call_back(heap, true, 2);
     began = po_now();
+    size_t bytes = heap->used_bytes;
     if (po_old_guess(heap, &garbage, &survivors)) {
         struct po_array rest = garbage;
         if (rest.count != 0)
@@ -160,7 +178,10 @@ step(po_heap *heap, uint64_t max_ns, size_t work)
         heap->old_total = survivors;
         heap->old_pending = heap->young_lost ? survivors / 4 + 1 : 0;
         heap->counts[2] = 0;
-        heap->bytes_after_full = heap->used_bytes;
+        /* What was allocated since the beginning may be garbage already. */
+        size_t freed = bytes > heap->used_bytes ? bytes - heap->used_bytes : 0;
+        size_t before = larger(heap->bytes_at_begin, freed) - freed;
+        heap->bytes_after_full = before < heap->used_bytes ? before : heap->used_bytes;
     } else {
         heap->put_off++;
     }
@@ -181,6 +202,15 @@ is_full_due(const po_heap *heap)
            is_full_due_by_memory(heap);
 }
 
+/* So much that the steps are done when a quarter of the limit has been allocated. */
+static size_t
+step_work(const po_heap *heap, size_t allocated, size_t bytes)
+{
+    size_t whole = (heap->old_total + heap->old_pending + heap->middle.count) * VISITS + 4096;
+    double share = 4.0 * (double)bytes / (double)float_limit(heap);
+    return larger(allocated * STEP_WORK, (size_t)((double)whole * share)) + 1024;
+}
+
 void
 po_collect_if_due(po_heap *heap)
 {
@@ -191,7 +221,8 @@ po_collect_if_due(po_heap *heap)
             po_young_set_limit(heap);
         return;
     }
-    uint32_t allocated = heap->young_count;
+    size_t allocated = heap->young_count;
+    size_t bytes = heap->used_bytes > heap->bytes_after_any ? heap->used_bytes - heap->bytes_after_any : 0;
     bool full = is_full_due(heap) || heap->old != NULL;
     if (full && heap->max_pause_ns == 0) {
         po_collect_now(heap, 2);
@@ -199,7 +230,7 @@ po_collect_if_due(po_heap *heap)
     }
     po_collect_now(heap, heap->counts[1] > heap->threshold[1] ? 1 : 0);
     if (full)
-        step(heap, heap->max_pause_ns, (size_t)allocated * STEP_WORK + 1024);
+        step(heap, heap->max_pause_ns, step_work(heap, allocated, bytes));
 }
 
 /* ---- The interface ---- */

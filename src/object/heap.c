@@ -128,7 +128,7 @@ po_heap_destroy(po_heap *heap)
     if (heap == NULL)
         return 0;
     po_check_heap(heap, "po_heap_destroy");
-    if (heap->collecting || heap->releasing)
+    if (heap->collecting || heap->releasing || heap->release_depth != 0)
         po_fault_call("po_heap_destroy", "called by a finalizer, callback or visitor of the heap");
     po_store_drain(heap);
     /* Garbage that keeps making new garbage in its finalizers is given up after some rounds. */

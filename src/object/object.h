@@ -146,6 +146,7 @@ struct po_heap {
     uint32_t young_limit; /* beyond this po_new takes the slow path */
     void **log_top, **log_end;
     struct po_array young, middle;
+    bool young_is_large;  /* the limit is more than the threshold: what survives is old at once */
     bool young_lost;      /* the log was given up: the young are among the old */
     unsigned threshold[3], counts[3];
     bool threshold_is_default, enabled, collecting;
@@ -153,6 +154,7 @@ struct po_heap {
     uint64_t max_pause_ns;
     size_t old_total, old_pending;   /* objects that survived the last full collection; promoted since */
     size_t bytes_after_full, bytes_after_any;
+    size_t bytes_at_begin; /* of the steps under way */
     struct po_gc_stats stats[3];
     void (*callback)(po_heap *, bool, int, void *);
     void *callback_context;
@@ -348,6 +350,8 @@ bool po_old_begin(po_heap *heap);
 bool po_old_step(po_heap *heap, uint64_t deadline, size_t work);
 bool po_old_guess(po_heap *heap, struct po_array *garbage, size_t *survivors);
 void po_old_end(po_heap *heap);
+/* The objects became old since po_old_begin: not this time. */
+void po_old_exclude(po_heap *heap, void *const *objects, size_t count);
 size_t po_old_bytes(const po_heap *heap);
 
 /* ---- subset.c ---- */

@@ -8,6 +8,7 @@
  *           referent in a pool whose turn is over puts that pool on a queue. So objects are followed pool by pool, in the
  *           order of their addresses, however the references go.
  *   QUEUE   the pools of the queue, until it is empty. What was not reached is garbage.
+ *   FLAG    in steps only: each pool in turn that has some
  *
  * In one go that is exact. In steps, with the program running in between, it is a guess: the garbage it names is a subset
  * like any other, which subset.c then tries in one go. Whatever has changed meanwhile, pools and arenas that came or
@@ -25,7 +26,7 @@
 #define CARRY 256u
 #define CHECK_WORK 1024u /* objects between two looks at the clock */
 
-enum phase { COUNT, REACH, QUEUE, DONE };
+enum phase { COUNT, REACH, QUEUE, FLAG, DONE };
 enum { LARGE_REACHED = 1, LARGE_PENDING = 2 };
 
 struct po_old {
@@ -187,6 +188,23 @@ large_at(const struct po_old *old, uint32_t index)
         large->frozen != 0)
         return NULL;
     return large + 1;
+}
+
+void
+po_old_exclude(po_heap *heap, void *const *objects, size_t count)
+{
+    struct po_old *old = heap->old;
+    size_t granule;
+    uint32_t index;
+    for (size_t i = 0; old != NULL && i < count; i++) {
+        const struct po_place *place = po_place_of(objects[i]);
+        if (place == NULL) {
+            if (find_large(old, objects[i], &index))
+                old->large_marks[index] |= LARGE_REACHED;
+        } else if (find_granule(old, place, objects[i], &granule)) {
+            old->reached[granule / 64] |= UINT64_C(1) << (granule % 64);
+        }
+    }
 }
 
 /* ---- COUNT ---- */
@@ -429,6 +447,26 @@ take_from_queue(struct po_old *old)
     return follow_pool(old, number);
 }
 
+static void
+flag_object(void *object, po_type *type, void *context)
+{
+    struct po_old *old = context;
+    size_t granule;
+    (void)type;
+    if (is_candidate(po_read_info(po_header(object))) && find_granule(old, po_place_of(object), object, &granule) &&
+        !get_bit(old->reached, granule))
+        old->queued[old->pool] = 1;
+}
+
+static size_t
+flag_pool(struct po_old *old)
+{
+    struct po_arena *arena;
+    if (find_pool(old, old->pool, &arena))
+        po_walk_pool(old->heap, arena, old->pool % PM_ARENA_POOLS, flag_object, old);
+    return 1 + old->alive[old->pool++] / 4;
+}
+
 /* What comes next; returns its work. */
 static size_t
 advance(struct po_old *old)
@@ -453,6 +491,11 @@ advance(struct po_old *old)
         if (old->queue_count != 0 || old->large_queue_count != 0)
             return take_from_queue(old);
         old->pool = old->large = 0;
+        old->phase = old->exact ? DONE : FLAG;
+        return 1;
+    case FLAG:
+        if (old->pool < old->pools)
+            return flag_pool(old);
         old->phase = DONE;
         return 1;
     default:
@@ -519,7 +562,7 @@ gather(struct po_old *old, struct po_array *garbage)
     struct gather gather = {old, garbage, false};
     struct po_arena *arena;
     for (size_t number = 0; number < old->pools && !gather.failed; number++)
-        if (old->alive[number] > count_reached(old, number) && find_pool(old, number, &arena))
+        if ((old->exact ? old->alive[number] > count_reached(old, number) : old->queued[number]) && find_pool(old, number, &arena))
             po_walk_pool(old->heap, arena, number % PM_ARENA_POOLS, gather_object, &gather);
     for (uint32_t i = 0; i < old->large_count && !gather.failed; i++) {
         void *object = large_at(old, i);

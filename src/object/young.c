@@ -12,6 +12,7 @@
 #include "store.h"
 
 #define LOG_MAX ((size_t)1 << 20)
+#define OBJECT_NS 60u /* what a young collection takes for each object, with room to spare */
 
 static void *no_log[1];
 
@@ -62,9 +63,13 @@ void
 po_young_set_limit(po_heap *heap)
 {
     size_t limit = heap->threshold[0];
-    size_t old = (heap->old_total + heap->old_pending) / 16;
-    if (heap->threshold_is_default && old > limit)
-        limit = old < LOG_MAX / 2 ? old : LOG_MAX / 2;
+    size_t old = (heap->old_total + heap->old_pending) / 16, most = LOG_MAX / 2;
+    if (heap->max_pause_ns != 0 && heap->max_pause_ns / OBJECT_NS < most)
+        most = heap->max_pause_ns / OBJECT_NS;
+    old = old < most ? old : most;
+    heap->young_is_large = heap->threshold_is_default && old > limit;
+    if (heap->young_is_large)
+        limit = old;
     if (heap->threshold[0] == 0 || !heap->enabled || heap->collect_mode == PO_COLLECT_BY_HAND)
         limit = UINT32_MAX;
     heap->young_limit = (uint32_t)limit;
@@ -142,6 +147,13 @@ append_entries(struct po_array *array, void *const *objects, size_t count)
     return true;
 }
 
+static void
+grow_old(po_heap *heap, const struct po_array *members, size_t count)
+{
+    heap->old_pending += count;
+    po_old_exclude(heap, members->items, count);
+}
+
 /* Generation 0 or 1. */
 size_t
 po_young_collect(po_heap *heap, int generation, bool *put_off)
@@ -160,9 +172,10 @@ po_young_collect(po_heap *heap, int generation, bool *put_off)
     heap->young_count = 0;
     if (generation == 1) {
         heap->middle.count = 0;
-        heap->old_pending += reachable;
-    } else if (!append_entries(&heap->middle, members.items, reachable)) {
-        heap->old_pending += reachable; /* without a list they are old */
+        grow_old(heap, &members, reachable);
+    } else if (heap->young_is_large || !append_entries(&heap->middle, members.items, reachable)) {
+        /* So many have seen enough; and without a list they are old. */
+        grow_old(heap, &members, reachable);
     }
     heap->counts[generation] = 0;
     heap->counts[generation + 1]++;
