@@ -252,6 +252,15 @@ look_for(void *referent, void *context)
     search->declared |= referent == search->word;
 }
 
+static bool
+is_in_table(const po_type *type, size_t offset)
+{
+    for (uint32_t i = 0; i < type->reference_count; i++)
+        if (type->references[i] == offset)
+            return true;
+    return false;
+}
+
 /* Words that are the address of an object, and no reference that the type visits. Each offset is reported once. */
 static void
 scan_object(void *object, po_type *type, void *context)
@@ -265,7 +274,10 @@ scan_object(void *object, po_type *type, void *context)
         if (search.word == NULL || (uintptr_t)search.word % 8 != 0 || (type->reported[i / 64] >> (i % 64) & 1) != 0 ||
             !po_store_is_object(heap, search.word))
             continue;
-        po_visit(object, type, look_for, &search);
+        if (is_in_table(type, i * sizeof(void *)))
+            continue;
+        if (type->shape & PO_HAS_TRAVERSE)
+            po_visit_rest(object, type, look_for, &search);
         if (search.declared)
             continue;
         type->reported[i / 64] |= UINT64_C(1) << (i % 64);

@@ -241,13 +241,14 @@ say_goodbye(void *object, po_heap *heap, const po_type *type)
         header->info |= PO_DYING;
         header->count = ZOMBIE + 1;
     }
+    /* Before any code that may intern the same bytes. */
+    if (header->info & PO_INTERNED)
+        po_string_forget(heap, object);
     if (header->info & PO_HAS_WEAK) {
         struct nested nested = enter_program(heap);
         po_weak_object_dies(heap, object);
         leave_program(heap, nested);
     }
-    if (header->info & PO_INTERNED)
-        po_string_forget(heap, object);
     return true;
 }
 
