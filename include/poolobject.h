@@ -187,7 +187,7 @@ po_incref(void *object)
 
 /* Gives a reference back (stolen). The last one releases the object: its finalizer runs, unless it has; its weak references
  * become NULL and are called; its references are dropped; it is destroyed. An object that is released while another one
- * is being released waits for its turn. Constant C stack, no memory, no failure. NULL is allowed. Keeps errno. */
+ * is being released waits for its turn. Constant C stack, no memory, no failure. NULL is allowed. */
 PO_API inline void
 po_decref(void *object)
 {

@@ -8,6 +8,8 @@
 
 #include "object.h"
 
+#pragma GCC visibility push(hidden)
+
 struct po_carry {
     const void *object;
     uint64_t count;
@@ -32,5 +34,7 @@ po_carry_find(const struct po_carries *carries, const void *object)
 {
     return PM_LIKELY(carries->count == 0) ? 0 : po_carry_find_slow(carries, object);
 }
+
+#pragma GCC visibility pop
 
 #endif

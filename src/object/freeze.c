@@ -54,6 +54,7 @@ po_gc_freeze(po_heap *heap)
     po_young_forget(heap);
     heap->old_total = heap->old_pending = 0;
     po_young_set_limit(heap);
+    po_types_set_quick(heap);
 }
 
 static void
@@ -76,6 +77,7 @@ po_gc_unfreeze(po_heap *heap)
     po_unmap(heap->frozen_bits, bytes_for(heap->frozen_slots));
     heap->frozen_bits = NULL;
     heap->frozen_slots = 0;
+    po_types_set_quick(heap);
     po_young_set_limit(heap);
 }
 

@@ -7,15 +7,18 @@
 
 #include "store.h"
 
+/* Most objects have few words: a call of memset would take longer than they do. Pairs at both ends cover up to eight. */
 PM_INLINE void
 zero_words(uint64_t *words, uint32_t count)
 {
-    /* Most objects have few words: a call of memset would take longer than they do. */
-    if (PM_LIKELY(count <= 8)) {
-        for (uint32_t i = 0; i < count; i++) {
-            words[i] = 0;
-            __asm__ volatile("" ::: "memory");
-        }
+    if (PM_LIKELY(count - 2 <= 2)) {
+        memset(words, 0, 16);
+        memset(words + count - 2, 0, 16);
+    } else if (count == 1) {
+        words[0] = 0;
+    } else if (count <= 8) {
+        memset(words, 0, 32);
+        memset(words + count - 4, 0, 32);
     } else {
         memset(words, 0, count * sizeof(uint64_t));
     }

@@ -30,6 +30,9 @@
 #include "../compiler.h"
 #include "poolobject.h"
 
+/* Everything here is read without asking the global offset table where it is. */
+#pragma GCC visibility push(hidden)
+
 struct po_header {
     uint32_t count;
     uint32_t info; /* number << 8 | flags */
@@ -75,14 +78,16 @@ enum { PO_HAS_ITEMS = 1, PO_HAS_TRAVERSE = 2 };
 struct po_type {
     uint64_t fresh;               /* header of a new object */
     struct po_magazine *magazine; /* of objects without items; po_no_magazine: po_new is for the slow path */
+    struct po_magazine *quick;    /* where an object goes that dies; NULL: the slow path. For objects of one size, with
+                                   * no references but those of the table, no functions, in a heap without peculiarities:
+                                   * nothing frozen, no guests, not watched */
     po_heap *heap;
+    const uint16_t *references;
+    uint32_t reference_count;
     uint32_t words;               /* to be zeroed, 8 bytes each */
     bool tracked;
     uint8_t shape;
-    bool simple;                  /* nothing to do at its death: no references, no functions */
     bool has_items;
-    uint32_t reference_count;
-    const uint16_t *references;
     void (*clear)(void *object);
     void (*finalize)(void *object);
     void (*destroy)(void *object);
@@ -184,7 +189,7 @@ struct po_heap {
 #define PO_HEAP_DEAD UINT64_C(0x706f6f6c64656164)
 
 extern struct po_magazine po_no_magazine;
-/* By number; entry 0 is NULL. Filled in by type.c, never moved. */
+/* By number; entry 0 is a type without a heap. Filled in by type.c, never moved. */
 extern po_type **po_types;
 
 PM_INLINE struct po_header *
@@ -297,6 +302,8 @@ po_array_push(struct po_array *array, void *item)
 bool po_types_start(void);
 po_type *po_type_make(po_heap *heap, const struct po_type_spec *spec);
 void po_types_destroy(po_heap *heap);
+/* After a peculiarity of the heap has begun or ended: which types are quick. */
+void po_types_set_quick(po_heap *heap);
 
 /* ---- release.c ---- */
 
@@ -403,5 +410,7 @@ uint64_t po_thread_number(void);
 /* Objects with more references than the heap's own objects hold, from outside; NULL on want of memory is false. Ends the
  * program when there are fewer. */
 bool po_verify_counts(po_heap *heap, struct po_array *outside);
+
+#pragma GCC visibility pop
 
 #endif

@@ -8,6 +8,8 @@
 
 #include "carry.h"
 
+#pragma GCC visibility push(hidden)
+
 struct po_reach {
     struct po_array objects;  /* the first is the root */
     struct po_carries counts; /* of the references among them, for each of them */
@@ -16,5 +18,7 @@ struct po_reach {
 /* False: no memory. Free the result in either case. */
 bool po_reach(struct po_reach *reach, void *object);
 void po_reach_free(struct po_reach *reach);
+
+#pragma GCC visibility pop
 
 #endif

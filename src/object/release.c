@@ -9,8 +9,6 @@
  */
 #include "release.h"
 
-#include <errno.h>
-
 #include "store.h"
 
 #define LINK_NONE UINT32_MAX
@@ -185,15 +183,21 @@ po_thaw(po_heap *heap, void *object)
     heap->frozen--;
 }
 
-/* The object is no longer one: the collector forgets it, its block is free. */
+/* The collector forgets a tracked object. */
 PM_INLINE void
+forget_young(po_heap *heap, const void *object)
+{
+    heap->young_count -= heap->young_count != 0;
+    /* Objects that come and go in the order of a stack leave nothing in the log. */
+    heap->log_top -= heap->log_top[-1] == object;
+}
+
+/* The object is no longer one: the collector forgets it, its block is free. */
+static void
 give_back(void *object, po_heap *heap, const po_type *type)
 {
-    if (type->tracked) {
-        heap->young_count -= heap->young_count != 0;
-        /* Objects that come and go in the order of a stack leave nothing in the log. */
-        heap->log_top -= heap->log_top[-1] == object;
-    }
+    if (type->tracked)
+        forget_young(heap, object);
     if (PM_UNLIKELY(heap->frozen != 0))
         po_thaw(heap, object);
     if (PM_UNLIKELY(po_header(object)->info & PO_LARGE)) {
@@ -201,15 +205,10 @@ give_back(void *object, po_heap *heap, const po_type *type)
         return;
     }
     *po_header(object) = (struct po_header){0, 0};
-    struct po_magazine *magazine = type->magazine;
-    if (PM_UNLIKELY(magazine == &po_no_magazine || heap->guest_arenas != 0)) {
-        if (po_arena_at(object)->heap != heap) {
-            po_store_free_guest(heap, object);
-            return;
-        }
-        magazine = po_store_magazine_of(heap, object);
-    }
-    po_store_free(heap, magazine, object);
+    if (PM_UNLIKELY(heap->guest_arenas != 0) && po_arena_at(object)->heap != heap)
+        po_store_free_guest(heap, object);
+    else
+        po_store_free(heap, po_store_magazine_of(heap, object), object);
 }
 
 void
@@ -276,16 +275,26 @@ release_if_zombie(void *object, po_type *type, void *context)
         release_one(object, context);
 }
 
+/* What is next on the stack is no longer marked as dying; NULL: nothing. */
+PM_INLINE void *
+pop_dying(po_heap *heap)
+{
+    struct po_dying dying = {heap->dying, heap->dying_large};
+    void *object = po_dying_pop(&dying);
+    if (object == NULL)
+        return NULL;
+    heap->dying = dying.small;
+    heap->dying_large = dying.large;
+    po_header(object)->info &= ~(uint32_t)PO_DYING;
+    return object;
+}
+
 static void
 run_stack(po_heap *heap)
 {
-    for (;;) {
-        struct po_dying dying = {heap->dying, heap->dying_large};
-        void *object = po_dying_pop(&dying);
-        heap->dying = dying.small;
-        heap->dying_large = dying.large;
-        if (object == NULL)
-            return;
+    void *object;
+    while ((object = pop_dying(heap)) != NULL) {
+        po_header(object)->info |= PO_DYING;
         release_one(object, heap);
     }
 }
@@ -304,28 +313,106 @@ release_zombies(po_heap *heap)
     }
 }
 
+static PM_NOINLINE void
+push_dying(po_heap *heap, void *object)
+{
+    struct po_dying dying = {heap->dying, heap->dying_large};
+    if (PM_UNLIKELY(!po_dying_push(&dying, object))) {
+        po_header(object)->count = ZOMBIE;
+        heap->zombies = true;
+    }
+    heap->dying = dying.small;
+    heap->dying_large = dying.large;
+}
+
+#define PECULIAR (PO_FLAG_MASK & ~(uint32_t)(PO_UNTRACKED | PO_FINALIZED))
+
+/* The magazine of an object whose death needs nothing but its table; NULL for others. */
+PM_INLINE struct po_magazine *
+quick_magazine(const struct po_header *header, const po_type *type)
+{
+    return PM_LIKELY((header->info & PECULIAR) == 0) ? type->quick : NULL;
+}
+
+PM_INLINE void
+free_quickly(po_heap *heap, const po_type *type, struct po_magazine *magazine, void *object)
+{
+    if (type->tracked)
+        forget_young(heap, object);
+    po_header(object)->count = 0;
+    po_store_free(heap, magazine, object);
+}
+
+/* One reference of a quick object that dies. Returns an object that dies of it and has references itself. */
+PM_INLINE void *
+drop_quickly(po_heap *heap, void *object)
+{
+    struct po_header *header = po_header(object);
+    uint32_t count = PO_READ_COUNT(&header->count);
+    if (PM_LIKELY((int32_t)count > 1)) {
+        header->count = count - 1;
+        return NULL;
+    }
+    const po_type *type = po_type_in(object);
+    if (PM_UNLIKELY(count != 1 || type->heap != heap)) {
+        po_decref_slow(object);
+        return NULL;
+    }
+    struct po_magazine *magazine = quick_magazine(header, type);
+    if (type->reference_count != 0 || magazine == NULL)
+        return object;
+    free_quickly(heap, type, magazine, object);
+    return NULL;
+}
+
+/* No code of the program runs here, so the slots need not be cleared. Of what dies, one is returned, to be next; the
+ * others wait. */
+PM_INLINE void *
+release_quickly(po_heap *heap, const po_type *type, struct po_magazine *magazine, void *object)
+{
+    const uint16_t *offsets = type->references;
+    void *next = NULL;
+    for (uint32_t i = type->reference_count; i > 0; i--) {
+        void *referent = *(void **)((char *)object + offsets[i - 1]);
+        if (referent == NULL)
+            continue;
+        void *dying = drop_quickly(heap, referent);
+        if (dying == NULL)
+            continue;
+        /* Twice in one object cannot be: its count was 1. */
+        if (next != NULL)
+            push_dying(heap, next);
+        next = dying;
+    }
+    free_quickly(heap, type, magazine, object);
+    return next;
+}
+
 void
 po_release(void *object, po_heap *heap)
 {
     if (heap->releasing) {
-        struct po_dying dying = {heap->dying, heap->dying_large};
-        if (PM_UNLIKELY(!po_dying_push(&dying, object))) {
-            po_header(object)->count = ZOMBIE;
-            heap->zombies = true;
-        }
-        heap->dying = dying.small;
-        heap->dying_large = dying.large;
+        push_dying(heap, object);
         return;
     }
-    int error = errno;
     heap->releasing = true;
-    po_header(object)->info |= PO_DYING;
-    release_one(object, heap);
-    run_stack(heap);
+    do {
+        struct po_header *header = po_header(object);
+        const po_type *type = po_type_at(header->info);
+        struct po_magazine *magazine = quick_magazine(header, type);
+        if (PM_LIKELY(magazine != NULL)) {
+            object = release_quickly(heap, type, magazine, object);
+        } else {
+            header->info |= PO_DYING;
+            release_one(object, heap);
+            object = NULL;
+        }
+        if (object == NULL)
+            object = pop_dying(heap);
+    } while (object != NULL);
     if (PM_UNLIKELY(heap->zombies))
         release_zombies(heap);
     heap->releasing = false;
-    errno = error;
 }
 
 /* ---- Counts that are not plain ---- */
@@ -370,13 +457,13 @@ po_decref_slow(void *object)
         return;
     }
     const po_type *type = po_type_at(info);
-    if (PM_UNLIKELY(type == NULL))
-        fault_released(header);
-    po_heap *heap = type->heap;
-    if (type->simple && (info & (PO_HAS_WEAK | PO_INTERNED | PO_LARGE)) == 0)
-        give_back(object, heap, type);
+    struct po_magazine *magazine = quick_magazine(header, type);
+    if (PM_LIKELY(magazine != NULL && type->reference_count == 0))
+        free_quickly(type->heap, type, magazine, object);
+    else if (PM_LIKELY(info != 0))
+        po_release(object, type->heap);
     else
-        po_release(object, heap);
+        fault_released(header);
 }
 
 void

@@ -7,6 +7,8 @@
 
 #include "object.h"
 
+#pragma GCC visibility push(hidden)
+
 struct po_dying {
     void *small, *large;
 };
@@ -27,5 +29,7 @@ void po_shared_decref(void *object);
 
 /* transfer.c: a block of the heap in an arena of another one; its header is 0. */
 void po_store_free_guest(po_heap *heap, void *object);
+
+#pragma GCC visibility pop
 
 #endif

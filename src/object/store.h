@@ -21,6 +21,8 @@
 #include "../region.h"
 #include "object.h"
 
+#pragma GCC visibility push(hidden)
+
 enum { PO_KIND_ACYCLIC = 1, PO_KIND_ITEMS = 2, PO_KIND_ALIGN_16 = 4 };
 
 #define PO_GRANULES 256u            /* of a pool */
@@ -294,5 +296,7 @@ po_is_frozen(const po_heap *heap, uint32_t slot, const void *object)
     size_t granule = po_granule_of(slot, object);
     return (heap->frozen_bits[granule / 64] >> (granule % 64) & 1) != 0;
 }
+
+#pragma GCC visibility pop
 
 #endif

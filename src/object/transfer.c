@@ -108,6 +108,7 @@ reserve_slot(po_heap *heap, const void *object)
     heap->arenas[slot] = arena;
     heap->guests->pools[slot] = 0;
     heap->guest_arenas++;
+    po_types_set_quick(heap);
     pm_lock_acquire(&po_mixed_lock);
     arena->mixed = true;
     arena->guests++;

@@ -18,6 +18,7 @@
 
 po_type **po_types;
 
+static po_type no_type = {.name = "none", .magazine = &po_no_magazine};
 static struct pm_lock lock;
 static uint32_t next_number = 1, free_number; /* a free entry holds the next free number, times 2, plus 1 */
 static size_t usable;
@@ -39,8 +40,12 @@ static void
 start(void)
 {
     void *table = pm_os_reserve(TABLE_BYTES, pm_os_page_size());
-    if (table != NULL && pthread_atfork(before_fork, after_fork, after_fork) == 0)
-        po_types = table;
+    if (table == NULL || !pm_os_commit(table, TABLE_STEP) ||
+        pthread_atfork(before_fork, after_fork, after_fork) != 0)
+        return;
+    usable = TABLE_STEP;
+    po_types = table;
+    po_types[0] = &no_type;
 }
 
 bool
@@ -129,6 +134,21 @@ allocate(const struct po_type_spec *spec)
     return type;
 }
 
+static void
+set_quick(const po_heap *heap, po_type *type)
+{
+    bool plain = type->shape == 0 && type->clear == NULL && type->finalize == NULL && type->destroy == NULL;
+    bool peculiar = heap->frozen != 0 || heap->guest_arenas != 0 || heap->watched != 0;
+    type->quick = plain && !peculiar && type->magazine != &po_no_magazine ? type->magazine : NULL;
+}
+
+void
+po_types_set_quick(po_heap *heap)
+{
+    for (po_type *type = heap->types; type != NULL; type = type->next)
+        set_quick(heap, type);
+}
+
 po_type *
 po_type_make(po_heap *heap, const struct po_type_spec *spec)
 {
@@ -151,7 +171,6 @@ po_type_make(po_heap *heap, const struct po_type_spec *spec)
     type->clear = spec->clear;
     type->finalize = spec->finalize;
     type->destroy = spec->destroy;
-    type->simple = type->reference_count == 0 && type->shape == 0 && !spec->clear && !spec->finalize && !spec->destroy;
     uint64_t count = heap->watched != 0 ? PO_BIASED_COUNT | 1 : 1;
     uint32_t info = number << PO_NUMBER_SHIFT | (type->tracked ? 0u : PO_UNTRACKED);
     type->fresh = (uint64_t)info << 32 | count;
@@ -164,6 +183,7 @@ po_type_make(po_heap *heap, const struct po_type_spec *spec)
         type->magazine = magazine;
         type->words = magazine->units - 1u;
     }
+    set_quick(heap, type);
     return type;
 }
 
