@@ -144,6 +144,7 @@ po_heap_destroy(po_heap *heap)
     po_subset_end(heap);
     po_array_free(&heap->young);
     po_array_free(&heap->middle);
+    po_array_free(&heap->members);
     po_strings_destroy(heap);
     bool mixed = po_guests_destroy(heap);
     po_store_destroy(heap);

@@ -151,6 +151,7 @@ struct po_heap {
     uint32_t young_limit; /* beyond this po_new takes the slow path */
     void **log_top, **log_end;
     struct po_array young, middle;
+    struct po_array members; /* memory for a young collection */
     bool young_is_large;  /* the limit is more than the threshold: what survives is old at once */
     bool young_lost;      /* the log was given up: the young are among the old */
     unsigned threshold[3], counts[3];

@@ -18,6 +18,7 @@
 
 #define KEEP_BYTES ((size_t)1 << 17) /* of cells, which a heap keeps for its next trial */
 #define CARRY 255u
+#define PLACE_LARGE UINT32_C(0x80000000)
 
 struct po_sides {
     uint32_t *side_of; /* by pool (slot * 64 + page): its cells' number, 0: none */
@@ -29,6 +30,8 @@ struct po_sides {
     size_t used_bytes;
     uint32_t *large;
     size_t large_bytes;
+    uint32_t *places;  /* of each member: its cell's number, or PLACE_LARGE and its number as a large object */
+    size_t place_bytes;
     struct po_carries carries;
     struct po_array reached;
 };
@@ -68,6 +71,7 @@ prepare(po_heap *heap, const struct po_array *members)
     if (!resize(&sides->cells, &sides->cell_bytes, (most + 1) * PO_GRANULES) ||
         !resize(&sides->used, &sides->used_bytes, (most + 1) * sizeof(uint32_t)) ||
         !resize(&sides->large, &sides->large_bytes, heap->large_count * sizeof(uint32_t)) ||
+        !resize(&sides->places, &sides->place_bytes, members->count * sizeof(uint32_t)) ||
         !po_array_reserve(&sides->reached, members->count))
         return false;
     sides->used_count = 0;
@@ -85,6 +89,7 @@ po_subset_end(po_heap *heap)
     po_unmap(sides->cells, sides->cell_bytes);
     po_unmap(sides->used, sides->used_bytes);
     po_unmap(sides->large, sides->large_bytes);
+    po_unmap(sides->places, sides->place_bytes);
     po_carry_free(&sides->carries);
     po_array_free(&sides->reached);
     po_unmap(sides, sizeof *sides);
@@ -97,7 +102,7 @@ po_subset_bytes(const po_heap *heap)
     const struct po_sides *sides = heap->sides;
     return sides == NULL ? 0
                          : sides->pools * sizeof(uint32_t) + sides->cell_bytes + sides->used_bytes + sides->large_bytes +
-                               sides->reached.capacity * sizeof(void *);
+                               sides->place_bytes +                               sides->reached.capacity * sizeof(void *);
 }
 
 /* All cells are 0 again; what a large trial needed is given back. */
@@ -131,20 +136,12 @@ find_slot(po_heap *heap, const struct po_place *place, const void *object, uint3
 
 /* ---- Members ---- */
 
-static bool
-is_candidate(const po_heap *heap, const void *object)
-{
-    uint32_t info = po_read_info(po_header(object));
-    return info != 0 && (info & (PO_SHARED | PO_DYING | PO_UNTRACKED)) == 0 && po_type_at(info)->heap == heap;
-}
-
 /* True when the object is a member now that was none. */
-static bool
-add_member(po_heap *heap, void *object)
+PM_INLINE bool
+add_member(po_heap *heap, struct po_sides *sides, void *object, uint32_t *cell_place)
 {
-    struct po_sides *sides = heap->sides;
-    uint32_t slot;
-    if (!is_candidate(heap, object))
+    uint32_t slot, info = po_read_info(po_header(object));
+    if (info == 0 || (info & (PO_SHARED | PO_DYING | PO_UNTRACKED)) != 0)
         return false;
     const struct po_place *place = po_place_of(object);
     if (PM_UNLIKELY(place == NULL)) {
@@ -152,29 +149,34 @@ add_member(po_heap *heap, void *object)
         if (large->frozen != 0 || sides->large[large->index] != 0)
             return false;
         sides->large[large->index] = 1;
+        *cell_place = PLACE_LARGE | large->index;
         return true;
     }
     if (!find_slot(heap, place, object, &slot) || (heap->frozen != 0 && po_is_frozen(heap, slot, object)))
         return false;
     size_t pool = (size_t)slot * PM_ARENA_POOLS + po_page_of(object);
-    if (sides->side_of[pool] == 0) {
+    uint32_t side = sides->side_of[pool];
+    if (PM_UNLIKELY(side == 0)) {
         sides->used[sides->used_count++] = (uint32_t)pool;
-        sides->side_of[pool] = sides->used_count;
+        side = sides->side_of[pool] = sides->used_count;
     }
-    uint8_t *cell = cell_in(sides, slot, object);
-    if (*cell != 0)
+    *cell_place = side * PO_GRANULES + ((uintptr_t)object >> 4) % PO_GRANULES;
+    if (sides->cells[*cell_place] != 0)
         return false;
-    *cell = 1;
+    sides->cells[*cell_place] = 1;
     return true;
 }
 
 static void
 add_members(po_heap *heap, struct po_array *members)
 {
+    struct po_sides *sides = heap->sides;
     size_t kept = 0;
-    for (size_t i = 0; i < members->count; i++)
-        if (add_member(heap, members->items[i]))
-            members->items[kept++] = members->items[i];
+    for (size_t i = 0; i < members->count; i++) {
+        void *object = members->items[i];
+        members->items[kept] = object;
+        kept += add_member(heap, sides, object, &sides->places[kept]);
+    }
     members->count = kept;
 }
 
@@ -243,32 +245,37 @@ reach(void *referent, void *context)
     sides->reached.items[sides->reached.count++] = referent;
 }
 
-/* How many references of members to this member were found, plus 1; 0: it was reached. */
-static uint64_t
-read_cell(po_heap *heap, const void *object, bool whole)
+/* How many references of members to a member were found, plus 1; 0: it was reached. */
+PM_INLINE uint32_t
+read_cell(const struct po_sides *sides, uint32_t place)
 {
-    struct po_sides *sides = heap->sides;
-    uint32_t slot;
-    const struct po_place *place = po_place_of(object);
-    if (PM_UNLIKELY(place == NULL))
-        return sides->large[po_large_of(object)->index];
-    if (!find_slot(heap, place, object, &slot))
-        return 0;
-    uint64_t found = *cell_in(sides, slot, object);
-    return found != 0 && whole ? found + po_carry_find(&sides->carries, object) : found;
+    return PM_LIKELY(!(place & PLACE_LARGE)) ? sides->cells[place] : sides->large[place & ~PLACE_LARGE];
+}
+
+PM_INLINE void
+clear_cell(struct po_sides *sides, uint32_t place)
+{
+    if (PM_LIKELY(!(place & PLACE_LARGE)))
+        sides->cells[place] = 0;
+    else
+        sides->large[place & ~PLACE_LARGE] = 0;
 }
 
 static void
 reach_from_outside(po_heap *heap, const struct po_array *members, uint32_t held)
 {
+    struct po_sides *sides = heap->sides;
     for (size_t i = 0; i < members->count; i++) {
         void *object = members->items[i];
         uint32_t count = po_count_of(po_header(object));
-        uint64_t found = read_cell(heap, object, true);
-        if (count != UINT32_MAX && found - 1 + held > count)
-            po_fault_count(heap, object);
-        if (count == UINT32_MAX || found - 1 + held < count)
-            reach(object, heap);
+        uint64_t found = read_cell(sides, sides->places[i]) - 1 + held + po_carry_find(&sides->carries, object);
+        if (found >= count && PM_LIKELY(count != UINT32_MAX)) {
+            if (PM_UNLIKELY(found > count))
+                po_fault_count(heap, object);
+            continue;
+        }
+        clear_cell(sides, sides->places[i]);
+        sides->reached.items[sides->reached.count++] = object;
     }
 }
 
@@ -281,27 +288,28 @@ propagate(po_heap *heap)
 }
 
 /* The members that were not reached go to the array's end, with their cells 0 again. */
-static size_t
+static void
 partition(po_heap *heap, struct po_array *members)
 {
-    struct po_array *reached = &heap->sides->reached;
+    struct po_sides *sides = heap->sides;
+    struct po_array *reached = &sides->reached;
+    if (PM_LIKELY(reached->count == members->count))
+        return; /* in whatever order */
     size_t rest = 0, front = reached->count;
     for (size_t i = 0; i < members->count; i++)
-        if (read_cell(heap, members->items[i], false) != 0)
+        if (read_cell(sides, sides->places[i]) != 0) {
+            clear_cell(sides, sides->places[i]);
             members->items[rest++] = members->items[i];
+        }
     memmove(members->items + front, members->items, rest * sizeof(void *));
     memcpy(members->items, reached->items, front * sizeof(void *));
-    for (size_t i = front; i < front + rest; i++)
-        reach(members->items[i], heap); /* clears the cell */
-    return front;
 }
 
 static void
 clear_cells(po_heap *heap, const struct po_array *members)
 {
     for (size_t i = 0; i < members->count; i++)
-        if (read_cell(heap, members->items[i], false) != 0)
-            reach(members->items[i], heap);
+        clear_cell(heap->sides, heap->sides->places[i]);
 }
 
 bool
@@ -319,7 +327,8 @@ po_subset_split(po_heap *heap, struct po_array *members, uint32_t held, size_t *
     if (counted) {
         reach_from_outside(heap, members, held);
         propagate(heap);
-        *reachable = partition(heap, members);
+        *reachable = heap->sides->reached.count;
+        partition(heap, members);
     } else {
         clear_cells(heap, members);
     }

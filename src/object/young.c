@@ -12,6 +12,7 @@
 #include "store.h"
 
 #define LOG_MAX ((size_t)1 << 20)
+#define KEEP_MAX ((size_t)16384)
 #define OBJECT_NS 60u /* what a young collection takes for each object, with room to spare */
 
 static void *no_log[1];
@@ -154,18 +155,30 @@ grow_old(po_heap *heap, const struct po_array *members, size_t count)
     po_old_exclude(heap, members->items, count);
 }
 
+static void
+keep_members(po_heap *heap, struct po_array *members)
+{
+    if (members->capacity <= KEEP_MAX)
+        heap->members = *members;
+    else
+        po_array_free(members);
+}
+
 /* Generation 0 or 1. */
 size_t
 po_young_collect(po_heap *heap, int generation, bool *put_off)
 {
-    struct po_array members = {0};
+    /* Small ones keep their memory from one collection to the next. */
+    struct po_array members = heap->members;
     size_t reachable, found = 0, first = heap->young.items != NULL;
+    heap->members = (struct po_array){0};
+    members.count = 0;
     po_young_sync(heap);
     if ((generation == 1 && !append_objects(heap, &members, heap->middle.items, heap->middle.count)) ||
         !append_objects(heap, &members, heap->young.items + first, heap->young.count - first) ||
         !po_subset_split(heap, &members, 0, &reachable)) {
         *put_off = true;
-        po_array_free(&members);
+        keep_members(heap, &members);
         return 0;
     }
     reset(heap);
@@ -183,6 +196,6 @@ po_young_collect(po_heap *heap, int generation, bool *put_off)
         struct po_array garbage = {members.items + reachable, members.count - reachable, members.count - reachable};
         found = po_dispose(heap, &garbage, &heap->stats[generation].uncollectable, put_off);
     }
-    po_array_free(&members);
+    keep_members(heap, &members);
     return found;
 }
