@@ -39,6 +39,30 @@ po_unmap(void *memory, size_t bytes)
         pm_os_unmap(memory, pm_round_up(bytes, pm_os_page_size()));
 }
 
+/* Large tables are read at random: with huge pages the addresses cost less. */
+static bool
+is_huge(size_t bytes)
+{
+    return bytes >= 2 * PM_REGION_ALIGNMENT;
+}
+
+void *
+po_map_large(size_t bytes)
+{
+    if (!is_huge(bytes))
+        return po_map(bytes);
+    bytes = pm_round_up(bytes, pm_os_page_size());
+    void *memory = po_memory_allowed() ? pm_os_reserve(bytes, PM_REGION_ALIGNMENT) : NULL;
+    if (memory == NULL)
+        return NULL;
+    if (!pm_os_commit(memory, bytes)) {
+        pm_os_unmap(memory, bytes);
+        return NULL;
+    }
+    pm_os_use_huge_pages(memory, bytes, true);
+    return memory;
+}
+
 bool
 po_array_reserve(struct po_array *array, size_t capacity)
 {

@@ -94,16 +94,17 @@ po_new(po_type *type)
     void **top = magazine->top;
     if (PM_UNLIKELY(top == magazine->bottom))
         return new_slow(type, 0, type->size);
+    uint64_t *object = top[-1];
     if (type->tracked) {
         po_heap *heap = type->heap;
-        if (PM_UNLIKELY(heap->young_count >= heap->young_limit))
+        void **log = heap->log_top;
+        if (PM_UNLIKELY(heap->young_count >= heap->young_limit || log == heap->log_end))
             return new_slow(type, 0, type->size);
         heap->young_count++;
-        po_young_log(heap, top[-1]);
+        *log = object;
+        heap->log_top = log + 1;
     }
-    /* The log may have compacted, but not changed the magazine: what it gives back are pools. */
     magazine->top = top - 1;
-    uint64_t *object = top[-1];
     object[-1] = type->fresh;
     zero_words(object, type->words);
     return object;

@@ -281,6 +281,7 @@ void po_check_use(po_heap *heap, const char *call);
 /* ---- memory.c: zeroed memory in whole pages, NULL when there is none ---- */
 
 void *po_map(size_t bytes);
+void *po_map_large(size_t bytes);
 void po_unmap(void *memory, size_t bytes);
 bool po_array_reserve(struct po_array *array, size_t capacity);
 void po_array_free(struct po_array *array);
@@ -323,6 +324,8 @@ bool po_young_start(po_heap *heap);
 void po_young_log_slow(po_heap *heap, void *entry); /* po_entry_of in store.h */
 /* Removes what died from the logs. */
 void po_young_compact(po_heap *heap);
+/* After a transfer: removes what belongs to another heap now. */
+void po_young_remove_foreign(po_heap *heap);
 void po_young_sync(po_heap *heap);
 void po_young_forget(po_heap *heap);
 void po_young_set_limit(po_heap *heap);

@@ -38,7 +38,11 @@ struct po_old {
     size_t pool, pools;  /* the next one in turn; slots * 64 */
     uint32_t large;      /* the next large object */
 
+    uintptr_t first;     /* the heap's lowest arena */
+    size_t arenas;       /* from there to its highest */
+
     uint8_t *cells;      /* one piece of memory from here */
+    uint32_t *slot_of;   /* by arena, from the lowest: slot + 1; 0: not the heap's own, or acyclic */
     uint64_t *reached, *pending;
     uint32_t *queue;     /* a ring: a pool is on it once at most */
     uint32_t *large_cells;
@@ -67,6 +71,7 @@ lay_out(struct po_old *old, char *memory)
         {&old->cells, granules},
         {&old->reached, granules / 8},
         {&old->pending, granules / 8},
+        {&old->slot_of, old->arenas * sizeof(uint32_t)},
         {&old->queue, old->pools * sizeof(uint32_t)},
         {&old->large_cells, larges * sizeof(uint32_t)},
         {&old->large_queue, larges * sizeof(uint32_t)},
@@ -83,6 +88,32 @@ lay_out(struct po_old *old, char *memory)
     return at;
 }
 
+/* From the lowest to the highest arena with tracked objects. */
+static void
+find_range(const po_heap *heap, struct po_old *old)
+{
+    uintptr_t first = UINTPTR_MAX, last = 0;
+    for (uint32_t slot = 0; slot < old->slots; slot++) {
+        uintptr_t arena = (uintptr_t)heap->arenas[slot];
+        if (arena == 0 || heap->arenas[slot]->acyclic)
+            continue;
+        first = arena < first ? arena : first;
+        last = arena > last ? arena : last;
+    }
+    old->first = last != 0 ? first : 0;
+    old->arenas = last != 0 ? ((last - first) >> PM_ARENA_SHIFT) + 1 : 0;
+}
+
+static void
+fill_slots(const po_heap *heap, struct po_old *old)
+{
+    for (uint32_t slot = 0; slot < old->slots; slot++) {
+        const struct po_arena *arena = heap->arenas[slot];
+        if (arena != NULL && arena->heap == heap && !arena->acyclic)
+            old->slot_of[((uintptr_t)arena - old->first) >> PM_ARENA_SHIFT] = slot + 1;
+    }
+}
+
 static struct po_old *
 begin(po_heap *heap, bool exact)
 {
@@ -93,12 +124,14 @@ begin(po_heap *heap, bool exact)
         .large_count = heap->large_count,
         .pools = (size_t)heap->arena_count * PM_ARENA_POOLS,
     };
+    find_range(heap, &plan);
     plan.bytes = lay_out(&plan, NULL);
-    struct po_old *old = po_map(plan.bytes);
+    struct po_old *old = po_map_large(plan.bytes);
     if (old == NULL)
         return NULL;
     *old = plan;
     lay_out(old, (char *)old);
+    fill_slots(heap, old);
     /* What is frozen counts as reached already, and is never followed. */
     uint32_t frozen = heap->frozen_slots < old->slots ? heap->frozen_slots : old->slots;
     if (heap->frozen != 0)
@@ -209,10 +242,18 @@ po_old_exclude(po_heap *heap, void *const *objects, size_t count)
 
 /* ---- COUNT ---- */
 
-static void
-count_reference(void *referent, void *context)
+/* The granule of an object in an arena that was the heap's own at the beginning; SIZE_MAX: ask find_granule. */
+PM_INLINE size_t
+granule_of(const struct po_old *old, const void *object)
 {
-    struct po_old *old = context;
+    size_t arena = ((uintptr_t)object - old->first) >> PM_ARENA_SHIFT;
+    uint32_t slot = PM_LIKELY(arena < old->arenas) ? old->slot_of[arena] : 0;
+    return PM_LIKELY(slot != 0) ? po_granule_of(slot - 1, object) : SIZE_MAX;
+}
+
+static PM_NOINLINE void
+count_elsewhere(struct po_old *old, void *referent)
+{
     size_t granule;
     uint32_t index;
     if (referent == NULL)
@@ -224,6 +265,17 @@ count_reference(void *referent, void *context)
         return;
     }
     if (find_granule(old, place, referent, &granule) && PM_UNLIKELY(++old->cells[granule] == 0))
+        po_carry_add(&old->carries, referent, CARRY);
+}
+
+static void
+count_reference(void *referent, void *context)
+{
+    struct po_old *old = context;
+    size_t granule = granule_of(old, referent);
+    if (PM_UNLIKELY(granule == SIZE_MAX))
+        count_elsewhere(old, referent);
+    else if (PM_UNLIKELY(++old->cells[granule] == 0))
         po_carry_add(&old->carries, referent, CARRY);
 }
 
@@ -246,11 +298,10 @@ count_object(void *object, po_type *type, void *context)
 
 /* ---- REACH ---- */
 
-PM_INLINE void
+/* While REACH lasts, pools whose turn is to come count as queued. */
+static PM_NOINLINE void
 queue_pool(struct po_old *old, size_t pool)
 {
-    if (old->queued[pool] || (old->phase == REACH && pool >= old->pool))
-        return;
     old->queued[pool] = 1;
     size_t at = old->queue_head + old->queue_count++;
     old->queue[at < old->pools ? at : at - old->pools] = (uint32_t)pool;
@@ -265,10 +316,20 @@ reach_large(struct po_old *old, uint32_t index)
     old->large_queue[old->large_queue_count++] = index;
 }
 
-static void
-reach(void *referent, void *context)
+/* Whether a bit is new cannot be foretold in a large graph, so it is no branch. */
+PM_INLINE void
+reach_granule(struct po_old *old, size_t granule)
 {
-    struct po_old *old = context;
+    uint64_t before = old->reached[granule / 64], bit = UINT64_C(1) << (granule % 64), fresh = bit & ~before;
+    old->reached[granule / 64] = before | bit;
+    old->pending[granule / 64] |= fresh;
+    if (PM_UNLIKELY(old->queued[granule / PO_GRANULES] == 0) && fresh != 0)
+        queue_pool(old, granule / PO_GRANULES);
+}
+
+static PM_NOINLINE void
+reach_elsewhere(struct po_old *old, void *referent)
+{
     size_t granule;
     uint32_t index;
     if (referent == NULL)
@@ -277,16 +338,20 @@ reach(void *referent, void *context)
     if (PM_UNLIKELY(place == NULL)) {
         if (find_large(old, referent, &index))
             reach_large(old, index);
-        return;
+    } else if (find_granule(old, place, referent, &granule)) {
+        reach_granule(old, granule);
     }
-    if (!find_granule(old, place, referent, &granule))
-        return;
-    uint64_t bit = UINT64_C(1) << (granule % 64);
-    if (old->reached[granule / 64] & bit)
-        return;
-    old->reached[granule / 64] |= bit;
-    old->pending[granule / 64] |= bit;
-    queue_pool(old, granule / PO_GRANULES);
+}
+
+static void
+reach(void *referent, void *context)
+{
+    struct po_old *old = context;
+    size_t granule = granule_of(old, referent);
+    if (PM_LIKELY(granule != SIZE_MAX))
+        reach_granule(old, granule);
+    else
+        reach_elsewhere(old, referent);
 }
 
 /* The object of a granule of this pool, as it is now; NULL: none that may be visited. */
@@ -348,20 +413,30 @@ is_reached_from_outside(struct po_old *old, const void *object, uint64_t found)
     return count == UINT32_MAX || count > found;
 }
 
+struct turn {
+    struct po_old *old;
+    const uint8_t *cells;        /* of the pool */
+    uint64_t *reached, *pending;
+};
+
+/* In a pool's turn: what is reached, from outside or already, is followed at once. */
 static void
 reach_object(void *object, po_type *type, void *context)
 {
-    struct po_old *old = context;
-    size_t granule;
-    (void)type;
-    if (PM_UNLIKELY(!is_candidate(po_read_info(po_header(object)))) ||
-        !find_granule(old, po_place_of(object), object, &granule) || get_bit(old->reached, granule))
+    struct turn *turn = context;
+    unsigned granule = ((uintptr_t)object >> 4) % PO_GRANULES;
+    uint64_t bit = UINT64_C(1) << (granule % 64);
+    if (PM_UNLIKELY(!is_candidate(po_read_info(po_header(object)))))
         return;
-    if (is_reached_from_outside(old, object, old->cells[granule])) {
-        uint64_t bit = UINT64_C(1) << (granule % 64);
-        old->reached[granule / 64] |= bit;
-        old->pending[granule / 64] |= bit;
+    if (turn->reached[granule / 64] & bit) {
+        if (!(turn->pending[granule / 64] & bit))
+            return; /* frozen */
+    } else if (!is_reached_from_outside(turn->old, object, turn->cells[granule])) {
+        return;
     }
+    turn->reached[granule / 64] |= bit;
+    turn->pending[granule / 64] &= ~bit;
+    po_visit(object, type, reach, turn->old);
 }
 
 static size_t
@@ -420,11 +495,15 @@ reach_pool(struct po_old *old)
     struct po_arena *arena;
     size_t number = old->pool;
     if (!find_pool(old, number, &arena)) {
+        old->queued[number] = 0;
         old->pool++;
         return 1;
     }
-    po_walk_pool(old->heap, arena, number % PM_ARENA_POOLS, reach_object, old);
-    size_t work = follow_pool(old, number) + old->alive[number] / 4;
+    struct turn turn = {old, &old->cells[number * PO_GRANULES], &old->reached[number * (PO_GRANULES / 64)],
+                        &old->pending[number * (PO_GRANULES / 64)]};
+    po_walk_pool(old->heap, arena, number % PM_ARENA_POOLS, reach_object, &turn);
+    size_t work = follow_pool(old, number) + old->alive[number];
+    old->queued[number] = 0;
     old->pool++;
     return work;
 }
@@ -479,6 +558,7 @@ advance(struct po_old *old)
             return count_large(old);
         old->pool = old->large = 0;
         old->phase = REACH;
+        memset(old->queued, 1, old->pools);
         return 1;
     case REACH:
         if (old->pool < old->pools)

@@ -9,6 +9,8 @@
  */
 #include "release.h"
 
+#include <string.h>
+
 #include "store.h"
 
 #define LINK_NONE UINT32_MAX
@@ -44,12 +46,12 @@ pop_small(void **stack)
 {
     void *object = *stack;
     struct po_header *header = po_header(object);
-    uint32_t link = header->count;
+    uint32_t link = header->count, info = header->info;
     if (link == LINK_NONE)
         *stack = NULL;
     else
-        *stack = (char *)po_base + ((uintptr_t)(link & ~PO_IMMORTAL_COUNT) << 4) + (header->info & PO_MARKED) * 8;
-    header->info &= ~(uint32_t)PO_MARKED;
+        *stack = (char *)po_base + ((uintptr_t)(link & ~PO_IMMORTAL_COUNT) << 4) + (info & PO_MARKED) * 8;
+    header->info = info & ~(uint32_t)PO_MARKED;
     return object;
 }
 
@@ -183,13 +185,19 @@ po_thaw(po_heap *heap, void *object)
     heap->frozen--;
 }
 
+/* Objects that come and go in the order of a stack leave nothing in the log. */
+PM_INLINE void
+forget_last(po_heap *heap, const void *object)
+{
+    heap->log_top -= heap->log_top[-1] == object;
+}
+
 /* The collector forgets a tracked object. */
 PM_INLINE void
 forget_young(po_heap *heap, const void *object)
 {
     heap->young_count -= heap->young_count != 0;
-    /* Objects that come and go in the order of a stack leave nothing in the log. */
-    heap->log_top -= heap->log_top[-1] == object;
+    forget_last(heap, object);
 }
 
 /* The object is no longer one: the collector forgets it, its block is free. */
@@ -279,12 +287,15 @@ release_if_zombie(void *object, po_type *type, void *context)
 PM_INLINE void *
 pop_dying(po_heap *heap)
 {
-    struct po_dying dying = {heap->dying, heap->dying_large};
-    void *object = po_dying_pop(&dying);
-    if (object == NULL)
+    void *object;
+    if (PM_LIKELY(heap->dying != NULL)) {
+        object = pop_small(&heap->dying);
+    } else if ((object = heap->dying_large) != NULL) {
+        heap->dying_large = po_large_of(object)->next_dying;
+        po_large_of(object)->next_dying = NULL;
+    } else {
         return NULL;
-    heap->dying = dying.small;
-    heap->dying_large = dying.large;
+    }
     po_header(object)->info &= ~(uint32_t)PO_DYING;
     return object;
 }
@@ -329,63 +340,89 @@ push_dying(po_heap *heap, void *object)
 
 /* The magazine of an object whose death needs nothing but its table; NULL for others. */
 PM_INLINE struct po_magazine *
-quick_magazine(const struct po_header *header, const po_type *type)
+quick_magazine(uint32_t info, const po_type *type)
 {
-    return PM_LIKELY((header->info & PECULIAR) == 0) ? type->quick : NULL;
+    return PM_LIKELY((info & PECULIAR) == 0) ? type->quick : NULL;
 }
 
 PM_INLINE void
-free_quickly(po_heap *heap, const po_type *type, struct po_magazine *magazine, void *object)
+free_quickly(po_heap *heap, struct po_magazine *magazine, void *object)
 {
-    if (type->tracked)
-        forget_young(heap, object);
     po_header(object)->count = 0;
     po_store_free(heap, magazine, object);
 }
 
-/* One reference of a quick object that dies. Returns an object that dies of it and has references itself. */
-PM_INLINE void *
-drop_quickly(po_heap *heap, void *object)
+PM_INLINE uint64_t
+whole_header(const void *object)
 {
-    struct po_header *header = po_header(object);
-    uint32_t count = PO_READ_COUNT(&header->count);
-    if (PM_LIKELY((int32_t)count > 1)) {
-        header->count = count - 1;
-        return NULL;
-    }
-    const po_type *type = po_type_in(object);
-    if (PM_UNLIKELY(count != 1 || type->heap != heap)) {
-        po_decref_slow(object);
-        return NULL;
-    }
-    struct po_magazine *magazine = quick_magazine(header, type);
-    if (type->reference_count != 0 || magazine == NULL)
-        return object;
-    free_quickly(heap, type, magazine, object);
-    return NULL;
+    uint64_t word;
+    memcpy(&word, po_header(object), sizeof word);
+    return word;
 }
 
-/* No code of the program runs here, so the slots need not be cleared. Of what dies, one is returned, to be next; the
- * others wait. */
-PM_INLINE void *
+/* Onto the release stack. */
+PM_INLINE void
+push_quickly(po_heap *heap, void *object, uint64_t word)
+{
+    void *next = heap->dying;
+    uintptr_t distance = (uintptr_t)next - po_base;
+    if (PM_UNLIKELY(next == NULL || (uintptr_t)object - po_base >= (uintptr_t)po_link_limit << 4)) {
+        push_dying(heap, object);
+        return;
+    }
+    uint64_t info = word >> 32 | PO_DYING | (distance >> 3 & 1);
+    word = info << 32 | PO_IMMORTAL_COUNT | (uint32_t)(distance >> 4);
+    memcpy(po_header(object), &word, sizeof word);
+    heap->dying = object;
+}
+
+/* A reference of a quick object that dies, to an object of another type, or one that needs more than its table, or whose
+ * count is not plain. */
+static PM_NOINLINE void
+drop_other(po_heap *heap, void *object, uint64_t word)
+{
+    const po_type *type = po_type_at((uint32_t)(word >> 32));
+    struct po_magazine *magazine = quick_magazine((uint32_t)(word >> 32), type);
+    if ((uint32_t)word == 1 && magazine != NULL && type->heap == heap && type->reference_count == 0) {
+        if (type->tracked)
+            forget_young(heap, object);
+        free_quickly(heap, magazine, object);
+    } else {
+        po_decref_slow(object);
+    }
+}
+
+/* A quick object dies, and those of its type that die of it, and so on: of several, one is next, the others wait. No code
+ * of the program runs here, so the slots need not be cleared. */
+static void
 release_quickly(po_heap *heap, const po_type *type, struct po_magazine *magazine, void *object)
 {
-    const uint16_t *offsets = type->references;
-    void *next = NULL;
-    for (uint32_t i = type->reference_count; i > 0; i--) {
-        void *referent = *(void **)((char *)object + offsets[i - 1]);
-        if (referent == NULL)
-            continue;
-        void *dying = drop_quickly(heap, referent);
-        if (dying == NULL)
-            continue;
-        /* Twice in one object cannot be: its count was 1. */
-        if (next != NULL)
-            push_dying(heap, next);
-        next = dying;
+    const uint16_t *offsets = type->references, *end = offsets + type->reference_count;
+    uint64_t same = whole_header(object);
+    uint32_t freed = 0;
+    while (object != NULL) {
+        void *next = NULL;
+        for (const uint16_t *offset = offsets; offset != end; offset++) {
+            void *referent = *(void **)((char *)object + *offset);
+            if (referent == NULL)
+                continue;
+            uint64_t word = whole_header(referent);
+            if ((int32_t)word > 1) {
+                po_header(referent)->count = (uint32_t)word - 1;
+            } else if (PM_LIKELY(word == same)) {
+                if (next != NULL)
+                    push_quickly(heap, next, word);
+                next = referent;
+            } else {
+                drop_other(heap, referent, word);
+            }
+        }
+        free_quickly(heap, magazine, object);
+        freed++;
+        object = next;
     }
-    free_quickly(heap, type, magazine, object);
-    return next;
+    if (type->tracked)
+        heap->young_count = heap->young_count > freed ? heap->young_count - freed : 0;
 }
 
 void
@@ -399,16 +436,15 @@ po_release(void *object, po_heap *heap)
     do {
         struct po_header *header = po_header(object);
         const po_type *type = po_type_at(header->info);
-        struct po_magazine *magazine = quick_magazine(header, type);
+        struct po_magazine *magazine = quick_magazine(header->info, type);
         if (PM_LIKELY(magazine != NULL)) {
-            object = release_quickly(heap, type, magazine, object);
+            header->count = 1;
+            release_quickly(heap, type, magazine, object);
         } else {
             header->info |= PO_DYING;
             release_one(object, heap);
-            object = NULL;
         }
-        if (object == NULL)
-            object = pop_dying(heap);
+        object = pop_dying(heap);
     } while (object != NULL);
     if (PM_UNLIKELY(heap->zombies))
         release_zombies(heap);
@@ -442,6 +478,15 @@ decref_odd(void *object, struct po_header *header, uint32_t count)
         po_release(object, heap);
 }
 
+PM_INLINE bool
+has_no_references(const void *object, const po_type *type)
+{
+    for (uint32_t i = 0; i < type->reference_count; i++)
+        if (*(void *const *)((const char *)object + type->references[i]) != NULL)
+            return false;
+    return true;
+}
+
 void
 po_decref_slow(void *object)
 {
@@ -457,13 +502,18 @@ po_decref_slow(void *object)
         return;
     }
     const po_type *type = po_type_at(info);
-    struct po_magazine *magazine = quick_magazine(header, type);
-    if (PM_LIKELY(magazine != NULL && type->reference_count == 0))
-        free_quickly(type->heap, type, magazine, object);
-    else if (PM_LIKELY(info != 0))
+    struct po_magazine *magazine = quick_magazine(info, type);
+    if (PM_LIKELY(magazine != NULL && has_no_references(object, type))) {
+        if (type->tracked)
+            forget_young(type->heap, object);
+        free_quickly(type->heap, magazine, object);
+    } else if (PM_LIKELY(info != 0)) {
+        if (magazine != NULL && type->tracked && !type->heap->releasing)
+            forget_last(type->heap, object);
         po_release(object, type->heap);
-    else
+    } else {
         fault_released(header);
+    }
 }
 
 void

@@ -275,7 +275,7 @@ po_transfer(void *object, po_heap *to)
         po_old_end(to);
         for (size_t i = 0; i < reach.objects.count; i++)
             move_one(from, to, reach.objects.items[i]);
-        po_young_compact(from);
+        po_young_remove_foreign(from);
     }
     po_reach_free(&reach);
     if (error != 0)

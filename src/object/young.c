@@ -80,19 +80,43 @@ po_young_set_limit(po_heap *heap)
 static void
 compact(po_heap *heap, struct po_array *array, size_t first)
 {
+    void **kept = array->items + first, **end = array->items + array->count;
+    for (void **entry = kept; entry < end; entry++) {
+        void *object = po_entry_object(heap, *entry);
+        if (object == NULL)
+            continue;
+        struct po_header *header = po_header(object);
+        if (header->info == 0 || (header->info & (PO_MARKED | PO_DYING | PO_SHARED)) != 0)
+            continue;
+        header->info |= PO_MARKED;
+        *kept++ = *entry;
+    }
+    array->count = (size_t)(kept - array->items);
+    for (void **entry = array->items + first; entry < kept; entry++)
+        po_header(po_entry_object(heap, *entry))->info &= ~(uint32_t)PO_MARKED;
+}
+
+/* An object may have gone to another heap: called before anything there may look at it. */
+static void
+remove_foreign(po_heap *heap, struct po_array *array, size_t first)
+{
     size_t kept = first;
     for (size_t i = first; i < array->count; i++) {
         void *object = po_entry_object(heap, array->items[i]);
-        struct po_header *header = object != NULL ? po_header(object) : NULL;
-        if (header == NULL || header->info == 0 || (header->info & (PO_MARKED | PO_DYING | PO_SHARED | PO_UNTRACKED)) != 0 ||
-            po_type_at(header->info)->heap != heap)
-            continue;
-        header->info |= PO_MARKED;
-        array->items[kept++] = array->items[i];
+        if (object != NULL && po_header(object)->info != 0 && po_type_in(object)->heap == heap)
+            array->items[kept++] = array->items[i];
     }
     array->count = kept;
-    for (size_t i = first; i < kept; i++)
-        po_header(po_entry_object(heap, array->items[i]))->info &= ~(uint32_t)PO_MARKED;
+}
+
+void
+po_young_remove_foreign(po_heap *heap)
+{
+    po_young_sync(heap);
+    if (heap->young.items != NULL)
+        remove_foreign(heap, &heap->young, 1);
+    remove_foreign(heap, &heap->middle, 0);
+    use_log(heap);
 }
 
 void
