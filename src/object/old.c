@@ -24,6 +24,7 @@
 #include "store.h"
 
 #define CARRY 256u
+#define BATCH 64u
 #define CHECK_WORK 1024u /* objects between two looks at the clock */
 
 enum phase { COUNT, REACH, QUEUE, FLAG, DONE };
@@ -51,6 +52,10 @@ struct po_old {
     uint8_t *queued;
     uint8_t *large_marks;
     size_t bytes;
+
+    /* Granules whose cells or bits are on their way to the cache: at random each would be waited for. */
+    uint32_t batch_count;
+    uint32_t batch[BATCH];
 
     size_t queue_head, queue_count, large_queue_count;
     size_t visited, garbage;
@@ -268,18 +273,40 @@ count_elsewhere(struct po_old *old, void *referent)
         po_carry_add(&old->carries, referent, CARRY);
 }
 
-static void
+static PM_NOINLINE void
+carry_granule(struct po_old *old, size_t granule)
+{
+    const struct po_arena *arena = po_arena_in_slot(old->heap, (uint32_t)(granule >> PO_SLOT_SHIFT));
+    if (arena != NULL)
+        po_carry_add(&old->carries, po_object_at_granule(arena, granule % (1u << PO_SLOT_SHIFT)), CARRY);
+}
+
+static PM_NOINLINE void
+count_batch(struct po_old *old)
+{
+    uint8_t *cells = old->cells;
+    for (uint32_t i = 0; i < old->batch_count; i++)
+        if (PM_UNLIKELY(++cells[old->batch[i]] == 0))
+            carry_granule(old, old->batch[i]);
+    old->batch_count = 0;
+}
+
+PM_INLINE void
 count_reference(void *referent, void *context)
 {
     struct po_old *old = context;
     size_t granule = granule_of(old, referent);
-    if (PM_UNLIKELY(granule == SIZE_MAX))
+    if (PM_UNLIKELY(granule == SIZE_MAX)) {
         count_elsewhere(old, referent);
-    else if (PM_UNLIKELY(++old->cells[granule] == 0))
-        po_carry_add(&old->carries, referent, CARRY);
+        return;
+    }
+    __builtin_prefetch(&old->cells[granule], 1);
+    old->batch[old->batch_count++] = (uint32_t)granule;
+    if (PM_UNLIKELY(old->batch_count == BATCH))
+        count_batch(old);
 }
 
-static void
+PM_INLINE void
 count_object(void *object, po_type *type, void *context)
 {
     struct po_old *old = context;
@@ -343,15 +370,27 @@ reach_elsewhere(struct po_old *old, void *referent)
     }
 }
 
-static void
+static PM_NOINLINE void
+reach_batch(struct po_old *old)
+{
+    for (uint32_t i = 0; i < old->batch_count; i++)
+        reach_granule(old, old->batch[i]);
+    old->batch_count = 0;
+}
+
+PM_INLINE void
 reach(void *referent, void *context)
 {
     struct po_old *old = context;
     size_t granule = granule_of(old, referent);
-    if (PM_LIKELY(granule != SIZE_MAX))
-        reach_granule(old, granule);
-    else
+    if (PM_UNLIKELY(granule == SIZE_MAX)) {
         reach_elsewhere(old, referent);
+        return;
+    }
+    __builtin_prefetch(&old->reached[granule / 64], 1);
+    old->batch[old->batch_count++] = (uint32_t)granule;
+    if (PM_UNLIKELY(old->batch_count == BATCH))
+        reach_batch(old);
 }
 
 /* The object of a granule of this pool, as it is now; NULL: none that may be visited. */
@@ -396,8 +435,11 @@ follow_pool(struct po_old *old, size_t number)
                 po_visit(object, po_type_in(object), reach, old);
             followed++;
         }
+        reach_batch(old);
         /* Again from the first word that has some now. */
-        if (word == PO_GRANULES / 64 - 1 && (pending[0] | pending[1] | pending[2]) != 0)
+        if (pending[word] != 0)
+            word--;
+        else if (word == PO_GRANULES / 64 - 1 && (pending[0] | pending[1] | pending[2]) != 0)
             word = UINT_MAX;
     }
     return followed + 1;
@@ -420,7 +462,7 @@ struct turn {
 };
 
 /* In a pool's turn: what is reached, from outside or already, is followed at once. */
-static void
+PM_INLINE void
 reach_object(void *object, po_type *type, void *context)
 {
     struct turn *turn = context;
@@ -472,6 +514,7 @@ count_pool(struct po_old *old)
     if (!find_pool(old, number, &arena))
         return 1;
     po_walk_pool(old->heap, arena, number % PM_ARENA_POOLS, count_object, old);
+    count_batch(old);
     old->alive[number] = (uint16_t)(old->visited - before);
     return old->visited - before + 1;
 }
@@ -486,6 +529,7 @@ count_large(struct po_old *old)
     const po_type *type = po_type_in(object);
     old->visited++;
     po_visit(object, type, count_reference, old);
+    count_batch(old);
     return 1 + (type->has_items ? (size_t)*po_items_word(object) / 2 : 0);
 }
 
@@ -502,6 +546,7 @@ reach_pool(struct po_old *old)
     struct turn turn = {old, &old->cells[number * PO_GRANULES], &old->reached[number * (PO_GRANULES / 64)],
                         &old->pending[number * (PO_GRANULES / 64)]};
     po_walk_pool(old->heap, arena, number % PM_ARENA_POOLS, reach_object, &turn);
+    reach_batch(old);
     size_t work = follow_pool(old, number) + old->alive[number];
     old->queued[number] = 0;
     old->pool++;
@@ -517,6 +562,7 @@ take_from_queue(struct po_old *old)
             return 1;
         const po_type *type = po_type_in(object);
         po_visit(object, type, reach, old);
+        reach_batch(old);
         return 1 + (type->has_items ? (size_t)*po_items_word(object) / 2 : 0);
     }
     size_t number = old->queue[old->queue_head];

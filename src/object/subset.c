@@ -193,7 +193,7 @@ po_check_foreign(const po_heap *heap, const void *object)
         po_fault("an object of type %s is referred to by an object of another heap", type, NULL);
 }
 
-static void
+PM_INLINE void
 count_reference(void *referent, void *context)
 {
     po_heap *heap = context;
@@ -221,7 +221,7 @@ count_reference(void *referent, void *context)
 }
 
 /* Makes a member one that was reached. */
-static void
+PM_INLINE void
 reach(void *referent, void *context)
 {
     po_heap *heap = context;
