@@ -25,6 +25,7 @@
 
 #define CARRY 256u
 #define BATCH 64u
+#define SLOTS_MAX (UINT32_C(1) << (32 - PO_SLOT_SHIFT)) /* granules have 32 bits: 64 GiB */
 #define CHECK_WORK 1024u /* objects between two looks at the clock */
 
 enum phase { COUNT, REACH, QUEUE, FLAG, DONE };
@@ -125,10 +126,10 @@ begin(po_heap *heap, bool exact)
     struct po_old plan = {
         .heap = heap,
         .exact = exact,
-        .slots = heap->arena_count,
+        .slots = heap->arena_count < SLOTS_MAX ? heap->arena_count : SLOTS_MAX,
         .large_count = heap->large_count,
-        .pools = (size_t)heap->arena_count * PM_ARENA_POOLS,
     };
+    plan.pools = (size_t)plan.slots * PM_ARENA_POOLS;
     find_range(heap, &plan);
     plan.bytes = lay_out(&plan, NULL);
     struct po_old *old = po_map_large(plan.bytes);
@@ -463,13 +464,10 @@ struct turn {
 
 /* In a pool's turn: what is reached, from outside or already, is followed at once. */
 PM_INLINE void
-reach_object(void *object, po_type *type, void *context)
+reach_candidate(void *object, const po_type *type, struct turn *turn)
 {
-    struct turn *turn = context;
     unsigned granule = ((uintptr_t)object >> 4) % PO_GRANULES;
     uint64_t bit = UINT64_C(1) << (granule % 64);
-    if (PM_UNLIKELY(!is_candidate(po_read_info(po_header(object)))))
-        return;
     if (turn->reached[granule / 64] & bit) {
         if (!(turn->pending[granule / 64] & bit))
             return; /* frozen */
@@ -479,6 +477,33 @@ reach_object(void *object, po_type *type, void *context)
     turn->reached[granule / 64] |= bit;
     turn->pending[granule / 64] &= ~bit;
     po_visit(object, type, reach, turn->old);
+}
+
+PM_INLINE void
+reach_object(void *object, po_type *type, void *context)
+{
+    struct turn *turn = context;
+    if (PM_LIKELY(is_candidate(po_read_info(po_header(object)))))
+        reach_candidate(object, type, turn);
+}
+
+static void
+reach_blocks(struct turn *turn, const struct po_pool *pool, char *page)
+{
+    size_t size = (size_t)pool->units * 8;
+    uint32_t last = UINT32_MAX; /* no header's */
+    const po_type *type = NULL;
+    char *object = page + pool->start;
+    for (unsigned left = pool->block_count; left > 0; left--, object += size) {
+        uint32_t info = po_read_info(po_header(object));
+        if (PM_UNLIKELY(info != last)) {
+            if (info == 0 || !is_candidate(info))
+                continue;
+            type = po_type_at(info);
+            last = info;
+        }
+        reach_candidate(object, type, turn);
+    }
 }
 
 static size_t
@@ -506,6 +531,27 @@ find_pool(const struct po_old *old, size_t number, struct po_arena **arena)
            ((*arena)->heap == old->heap || po_guest_pool(old->heap, number));
 }
 
+/* As a walk with count_object, of a pool with nothing peculiar: neighbours are mostly of one type. */
+static void
+count_blocks(struct po_old *old, const struct po_pool *pool, char *page)
+{
+    size_t size = (size_t)pool->units * 8;
+    uint32_t last = UINT32_MAX; /* no header's */
+    const po_type *type = NULL;
+    char *object = page + pool->start;
+    for (unsigned left = pool->block_count; left > 0; left--, object += size) {
+        uint32_t info = po_read_info(po_header(object));
+        if (PM_UNLIKELY(info != last)) {
+            if (info == 0 || !is_candidate(info))
+                continue;
+            type = po_type_at(info);
+            last = info;
+        }
+        old->visited++;
+        po_visit(object, type, count_reference, old);
+    }
+}
+
 static size_t
 count_pool(struct po_old *old)
 {
@@ -513,7 +559,10 @@ count_pool(struct po_old *old)
     size_t number = old->pool++, before = old->visited;
     if (!find_pool(old, number, &arena))
         return 1;
-    po_walk_pool(old->heap, arena, number % PM_ARENA_POOLS, count_object, old);
+    if (old->heap->frozen == 0 && !arena->mixed)
+        count_blocks(old, po_pool_in(arena, number % PM_ARENA_POOLS), (char *)arena + number % PM_ARENA_POOLS * PM_POOL_SIZE);
+    else
+        po_walk_pool(old->heap, arena, number % PM_ARENA_POOLS, count_object, old);
     count_batch(old);
     old->alive[number] = (uint16_t)(old->visited - before);
     return old->visited - before + 1;
@@ -545,7 +594,10 @@ reach_pool(struct po_old *old)
     }
     struct turn turn = {old, &old->cells[number * PO_GRANULES], &old->reached[number * (PO_GRANULES / 64)],
                         &old->pending[number * (PO_GRANULES / 64)]};
-    po_walk_pool(old->heap, arena, number % PM_ARENA_POOLS, reach_object, &turn);
+    if (!arena->mixed)
+        reach_blocks(&turn, po_pool_in(arena, number % PM_ARENA_POOLS), (char *)arena + number % PM_ARENA_POOLS * PM_POOL_SIZE);
+    else
+        po_walk_pool(old->heap, arena, number % PM_ARENA_POOLS, reach_object, &turn);
     reach_batch(old);
     size_t work = follow_pool(old, number) + old->alive[number];
     old->queued[number] = 0;
