@@ -18,6 +18,7 @@ import tempfile
 
 BLOCKS = 100  # which each program of tests/link takes at least
 REPLACING = ["poolmalloc", "static", "wrap"]
+OBJECTS = ("object", "object_static")
 
 
 class Failed(Exception):
@@ -60,9 +61,9 @@ def require_served(program, libdir=None):
     print(f"ok  {program.name}: {served} blocks from the pools")
 
 
-def require_own(program):
-    """Runs tests/static/api.c, which looks itself where its blocks come from."""
-    said = run(program)
+def require_own(program, libdir=None):
+    """Runs tests/static/api.c, which looks itself where its blocks come from, or object.c, which looks for its objects."""
+    said = run(program, env=dict(os.environ, LD_LIBRARY_PATH=str(libdir)) if libdir is not None else None)
     require(said.startswith("ok: "), f"{program} said {said}")
     print(f"ok  {program.name}: {said.strip()}")
 
@@ -98,16 +99,20 @@ class Package:
             "libpoolmalloc.so", "libpoolmalloc.so.1", "libpoolmalloc.a", "libpoolmalloc_wrap.a", "libpoolmalloc_api.a",
             "poolmalloc.options", "poolmalloc_static.options", "poolmalloc_wrap.options",
             "pkgconfig/poolmalloc.pc", "pkgconfig/poolmalloc-static.pc", "pkgconfig/poolmalloc-wrap.pc",
+            "libpoolobject.so", "libpoolobject.so.1", "libpoolobject.a", "pkgconfig/poolobject.pc",
+            "pkgconfig/poolobject-static.pc",
             "pkgconfig/poolmalloc-api.pc", "cmake/poolmalloc/poolmallocConfig.cmake",
             "cmake/poolmalloc/poolmallocConfigVersion.cmake", "cmake/poolmalloc/poolmallocTargets.cmake")}
-        expected |= {f"{doc}/{name}" for name in ("LICENSE", "README.md")} | {"include/poolmalloc.h"}
+        expected |= {f"{doc}/{name}" for name in ("LICENSE", "README.md")}
+        expected |= {f"include/{name}" for name in ("poolmalloc.h", "poolobject.h", "poolobject.hpp")}
         missing = expected - files_in(prefix)
         require(not missing, f"not installed: {sorted(missing)}")
 
-        link = libdir / "libpoolmalloc.so"
-        require(link.is_symlink() and os.readlink(link) == "libpoolmalloc.so.1", f"{link} does not point to .so.1")
-        require("soname: [libpoolmalloc.so.1]" in run("readelf", "-d", link, env=dict(os.environ, LC_ALL="C")),
-                f"{link} does not have the soname libpoolmalloc.so.1")
+        for name in ("libpoolmalloc.so", "libpoolobject.so"):
+            link = libdir / name
+            require(link.is_symlink() and os.readlink(link) == f"{name}.1", f"{link} does not point to .so.1")
+            require(f"soname: [{name}.1]" in run("readelf", "-d", link, env=dict(os.environ, LC_ALL="C")),
+                    f"{link} does not have the soname {name}.1")
         for path in prefix.rglob("*"):
             if path.suffix in (".pc", ".cmake", ".options"):
                 for place in (self.source, self.build, self.directory, "/usr/local"):
@@ -158,6 +163,8 @@ class Package:
             for source in self.programs:
                 add(f"{library}_{source.name}", source, library)
         add("api_c", self.source / "tests/static/api.c", "api")
+        for library in OBJECTS:
+            add(f"{library}_c", self.source / "tests/package/object.c", library)
         (directory / "CMakeLists.txt").write_text("\n".join(lines) + "\n")
         return directory
 
@@ -170,6 +177,8 @@ class Package:
             for source in self.programs:
                 require_served(build / f"{library}_{source.name}")
         require_own(build / "api_c")
+        for library in OBJECTS:
+            require_own(build / f"{library}_c")
         return configured
 
     def case_cmake(self):
@@ -216,6 +225,8 @@ class Package:
                 for source in self.programs:
                     require_served(link(package, source, libdir), libdir)
             require_own(link("poolmalloc-api", self.source / "tests/static/api.c", libdir))
+            for package in ("poolobject", "poolobject-static"):
+                require_own(link(package, self.source / "tests/package/object.c", libdir), libdir)
 
         self.at_two_places(check)
 
