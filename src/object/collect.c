@@ -3,7 +3,7 @@
  * When the collector runs, and what it tells about it.
  *
  * Collections start by count, as CPython's do, and by memory: the bytes in use may exceed those after the last full
- * collection by PACE_BASE or a fifth, whichever is more, before another full one; and a collection of the young runs
+ * collection by PACE_BASE or 15 of 64 parts, whichever is more, before another full one; and a collection of the young runs
  * for each PACE_YOUNG bytes or 32nd part of what is in use.
  */
 #include <string.h>
@@ -12,7 +12,7 @@
 
 #define PACE_BASE ((size_t)3 << 19)  /* 1.5 MB */
 #define PACE_YOUNG ((size_t)1 << 18) /* 256 KiB */
-#define STEP_WORK 24u                /* objects visited by a step, for each that was allocated since the last one */
+#define STEP_LEAST 8192u             /* objects visited by a step */
 #define VISITS 4u                    /* of an object in a full collection */
 
 static size_t
@@ -25,7 +25,7 @@ larger(size_t a, size_t b)
 static size_t
 float_limit(const po_heap *heap)
 {
-    return larger(PACE_BASE, heap->bytes_after_full / 16 * 3);
+    return larger(PACE_BASE, heap->bytes_after_full / 64 * 15);
 }
 
 static size_t
@@ -34,11 +34,11 @@ bytes_since_full(const po_heap *heap)
     return heap->used_bytes > heap->bytes_after_full ? heap->used_bytes - heap->bytes_after_full : 0;
 }
 
-/* Steps begin at half the limit, and shall be done at the limit. */
+/* Steps begin at three quarters of the limit, and shall be done long before it. */
 static bool
 is_full_due_by_memory(const po_heap *heap)
 {
-    return bytes_since_full(heap) > (heap->max_pause_ns != 0 ? float_limit(heap) / 2 : float_limit(heap));
+    return bytes_since_full(heap) > (heap->max_pause_ns != 0 ? float_limit(heap) / 4 * 3 : float_limit(heap));
 }
 
 static bool
@@ -152,7 +152,7 @@ step(po_heap *heap, uint64_t max_ns, size_t work)
             heap->put_off++;
             return false;
         }
-        heap->bytes_at_begin = heap->used_bytes;
+        heap->bytes_at_begin = heap->bytes_at_step = heap->used_bytes;
     }
     heap->collecting = true;
     bool more = !po_old_step(heap, max_ns > UINT64_MAX - began ? UINT64_MAX : began + max_ns, work);
@@ -162,6 +162,8 @@ step(po_heap *heap, uint64_t max_ns, size_t work)
         uint64_t pause = po_now() - began;
         stats->pause_ns_total += pause;
         stats->pause_ns_max = pause > stats->pause_ns_max ? pause : stats->pause_ns_max;
+        heap->bytes_at_step = heap->used_bytes;
+        po_young_set_limit(heap);
         return true;
     }
     struct po_array garbage = {0};
@@ -202,35 +204,42 @@ is_full_due(const po_heap *heap)
            is_full_due_by_memory(heap);
 }
 
-/* So much that the steps are done when a quarter of the limit has been allocated. */
+/* So much that the steps are done when an eighth of the limit has been allocated since they began. */
 static size_t
-step_work(const po_heap *heap, size_t allocated, size_t bytes)
+step_work(const po_heap *heap)
 {
+    size_t bytes = heap->used_bytes > heap->bytes_at_step ? heap->used_bytes - heap->bytes_at_step : 0;
     size_t whole = (heap->old_total + heap->old_pending + heap->middle.count) * VISITS + 4096;
-    double share = 4.0 * (double)bytes / (double)float_limit(heap);
-    return larger(allocated * STEP_WORK, (size_t)((double)whole * share)) + 1024;
+    return (size_t)((double)whole * 8.0 * (double)bytes / (double)float_limit(heap)) + STEP_LEAST;
+}
+
+/* The bound on what floats is kept even where steps would have to be longer for it. */
+static void
+step_if_due(po_heap *heap)
+{
+    bool late = bytes_since_full(heap) > float_limit(heap);
+    step(heap, late ? UINT64_MAX : heap->max_pause_ns, late ? SIZE_MAX : step_work(heap));
 }
 
 void
 po_collect_if_due(po_heap *heap)
 {
-    bool by_memory = is_young_due_by_memory(heap);
-    if (heap->collecting || !heap->enabled || heap->threshold[0] == 0 ||
-        (heap->young_count < heap->young_limit && !by_memory)) {
-        if (!heap->collecting)
-            po_young_set_limit(heap);
+    bool young = heap->young_count >= heap->young_due || is_young_due_by_memory(heap);
+    if (heap->collecting)
+        return;
+    if (!heap->enabled || heap->threshold[0] == 0 || (!young && heap->old == NULL)) {
+        po_young_set_limit(heap);
         return;
     }
-    size_t allocated = heap->young_count;
-    size_t bytes = heap->used_bytes > heap->bytes_after_any ? heap->used_bytes - heap->bytes_after_any : 0;
     bool full = is_full_due(heap) || heap->old != NULL;
     if (full && heap->max_pause_ns == 0) {
         po_collect_now(heap, 2);
         return;
     }
-    po_collect_now(heap, heap->counts[1] > heap->threshold[1] ? 1 : 0);
+    if (young)
+        po_collect_now(heap, heap->counts[1] > heap->threshold[1] ? 1 : 0);
     if (full)
-        step(heap, heap->max_pause_ns, step_work(heap, allocated, bytes));
+        step_if_due(heap);
 }
 
 /* ---- The interface ---- */

@@ -7,6 +7,7 @@
  * From the first step on the collector holds a reference to each, so none dies before its turn, whatever the program's
  * code does.
  */
+#include "release.h"
 #include "store.h"
 
 static bool
@@ -59,11 +60,27 @@ cannot_clear(const po_type *type)
     return (type->shape & PO_HAS_TRAVERSE) && type->clear == NULL;
 }
 
+/* As po_drop_references, for a quick object: most of what it refers to is held by the collector. */
+PM_INLINE void
+drop_quickly(void *object, const po_type *type)
+{
+    for (uint32_t i = 0; i < type->reference_count; i++) {
+        void **slot = (void **)((char *)object + type->references[i]), *referent = *slot;
+        *slot = NULL;
+        po_decref(referent);
+    }
+}
+
 /* Without the collector's reference nothing refers to the object: it dies. */
 static bool
 end_one(po_heap *heap, void *object, const po_type *type)
 {
     struct po_header *header = po_header(object);
+    if (header->count == 1 && po_is_quick(header->info, type)) {
+        header->count = 0;
+        po_store_free(heap, type->quick, object);
+        return true;
+    }
     if (po_count_of(header) != 1) {
         po_decref(object);
         return false;
@@ -79,11 +96,8 @@ end_one(po_heap *heap, void *object, const po_type *type)
 }
 
 static void
-end_all(po_heap *heap, const struct po_array *garbage, uint64_t *uncollectable)
+end_all(po_heap *heap, const struct po_array *garbage, bool any, uint64_t *uncollectable)
 {
-    bool any = false;
-    for (size_t i = 0; i < garbage->count; i++)
-        any |= cannot_clear(po_type_in(garbage->items[i]));
     /* First those whose references go only now, for what they refer to dies of it. */
     for (size_t i = 0; any && i < garbage->count; i++)
         if (cannot_clear(po_type_in(garbage->items[i])) && po_count_of(po_header(garbage->items[i])) == 1) {
@@ -109,11 +123,16 @@ po_dispose(po_heap *heap, struct po_array *garbage, uint64_t *uncollectable, boo
         for (size_t i = 0; i < rest.count; i++)
             if (po_has_flag(rest.items[i], PO_HAS_WEAK))
                 po_weak_clear_all(heap, rest.items[i]);
+    bool any = false; /* that cannot be cleared */
     for (size_t i = 0; i < rest.count; i++) {
         po_type *type = po_type_in(rest.items[i]);
         type->collected++;
-        po_drop_references(rest.items[i], type);
+        any |= cannot_clear(type);
+        if (type->quick != NULL)
+            drop_quickly(rest.items[i], type);
+        else
+            po_drop_references(rest.items[i], type);
     }
-    end_all(heap, &rest, uncollectable);
+    end_all(heap, &rest, any, uncollectable);
     return rest.count;
 }

@@ -149,6 +149,7 @@ struct po_heap {
     /* ---- young.c, old.c, collect.c ---- */
     uint32_t young_count; /* net tracked allocations since the last collection */
     uint32_t young_limit; /* beyond this po_new takes the slow path */
+    uint32_t young_due;   /* beyond this a young collection is due */
     void **log_top, **log_end;
     struct po_array young, middle;
     struct po_array members; /* memory for a young collection */
@@ -160,7 +161,7 @@ struct po_heap {
     uint64_t max_pause_ns;
     size_t old_total, old_pending;   /* objects that survived the last full collection; promoted since */
     size_t bytes_after_full, bytes_after_any;
-    size_t bytes_at_begin; /* of the steps under way */
+    size_t bytes_at_begin, bytes_at_step; /* of the steps under way: at the first, at the last one */
     struct po_gc_stats stats[3];
     void (*callback)(po_heap *, bool, int, void *);
     void *callback_context;

@@ -8,7 +8,8 @@
  *           referent in a pool whose turn is over puts that pool on a queue. So objects are followed pool by pool, in the
  *           order of their addresses, however the references go.
  *   QUEUE   the pools of the queue, until it is empty. What was not reached is garbage.
- *   FLAG    in steps only: each pool in turn that has some
+ *   FLAG    in steps only: each pool in turn that has some. If it is much, the program may have moved references behind
+ *           the steps' back: COUNT and REACH are run again on that alone, up to twice, before it is called garbage.
  *
  * In one go that is exact. In steps, with the program running in between, it is a guess: the garbage it names is a subset
  * like any other, which subset.c then tries in one go. Whatever has changed meanwhile, pools and arenas that came or
@@ -25,6 +26,8 @@
 
 #define CARRY 256u
 #define BATCH 64u
+#define REFINE_FROM 4096u
+#define REFINE_ROUNDS 2u
 #define SLOTS_MAX (UINT32_C(1) << (32 - PO_SLOT_SHIFT)) /* granules have 32 bits: 64 GiB */
 #define CHECK_WORK 1024u /* objects between two looks at the clock */
 
@@ -51,6 +54,7 @@ struct po_old {
     uint32_t *large_queue;
     uint16_t *alive;     /* objects in the pool, when they were counted */
     uint8_t *queued;
+    uint8_t *flagged;    /* the pool has objects that were not reached */
     uint8_t *large_marks;
     size_t bytes;
 
@@ -59,7 +63,9 @@ struct po_old {
     uint32_t batch[BATCH];
 
     size_t queue_head, queue_count, large_queue_count;
-    size_t visited, garbage;
+    size_t visited;
+    size_t unreached;    /* in flagged pools */
+    unsigned rounds;     /* of refining: COUNT and REACH again, of what was not reached alone */
     struct po_carries carries;
 };
 
@@ -83,6 +89,7 @@ lay_out(struct po_old *old, char *memory)
         {&old->large_queue, larges * sizeof(uint32_t)},
         {&old->alive, old->pools * sizeof(uint16_t)},
         {&old->queued, old->pools},
+        {&old->flagged, old->pools},
         {&old->large_marks, larges},
     };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
@@ -227,23 +234,6 @@ large_at(const struct po_old *old, uint32_t index)
         large->frozen != 0)
         return NULL;
     return large + 1;
-}
-
-void
-po_old_exclude(po_heap *heap, void *const *objects, size_t count)
-{
-    struct po_old *old = heap->old;
-    size_t granule;
-    uint32_t index;
-    for (size_t i = 0; old != NULL && i < count; i++) {
-        const struct po_place *place = po_place_of(objects[i]);
-        if (place == NULL) {
-            if (find_large(old, objects[i], &index))
-                old->large_marks[index] |= LARGE_REACHED;
-        } else if (find_granule(old, place, objects[i], &granule)) {
-            old->reached[granule / 64] |= UINT64_C(1) << (granule % 64);
-        }
-    }
 }
 
 /* ---- COUNT ---- */
@@ -516,6 +506,31 @@ reach_large_object(struct po_old *old, uint32_t index)
     return 1;
 }
 
+void
+po_old_exclude(po_heap *heap, void *const *objects, size_t count)
+{
+    struct po_old *old = heap->old;
+    size_t granule;
+    uint32_t index;
+    for (size_t i = 0; old != NULL && i < count; i++) {
+        const struct po_place *place = po_place_of(objects[i]);
+        if (place == NULL) {
+            if (find_large(old, objects[i], &index) && old->phase <= QUEUE)
+                reach_large(old, index);
+        } else if (find_granule(old, place, objects[i], &granule)) {
+            uint64_t bit = UINT64_C(1) << (granule % 64);
+            if (old->phase == REACH || old->phase == QUEUE) {
+                reach_granule(old, granule);
+                continue;
+            }
+            /* The turns to come find it; and at the end all that it refers to was reached, or is new too. */
+            if (old->phase == COUNT && !(old->reached[granule / 64] & bit))
+                old->pending[granule / 64] |= bit;
+            old->reached[granule / 64] |= bit;
+        }
+    }
+}
+
 /* ---- Steps ---- */
 
 /* The pool of this number, if it has objects to be visited. */
@@ -529,6 +544,17 @@ find_pool(const struct po_old *old, size_t number, struct po_arena **arena)
     const struct po_pool *pool = po_pool_in(*arena, page);
     return pool->units != 0 && pool->free_count != pool->block_count &&
            ((*arena)->heap == old->heap || po_guest_pool(old->heap, number));
+}
+
+/* In a further round: what was reached is outside. */
+static void
+count_unreached(void *object, po_type *type, void *context)
+{
+    struct po_old *old = context;
+    size_t granule;
+    if (is_candidate(po_read_info(po_header(object))) && find_granule(old, po_place_of(object), object, &granule) &&
+        !get_bit(old->reached, granule))
+        po_visit(object, type, count_reference, old);
 }
 
 /* As a walk with count_object, of a pool with nothing peculiar: neighbours are mostly of one type. */
@@ -557,15 +583,18 @@ count_pool(struct po_old *old)
 {
     struct po_arena *arena;
     size_t number = old->pool++, before = old->visited;
-    if (!find_pool(old, number, &arena))
+    if (!find_pool(old, number, &arena) || (old->rounds != 0 && !old->flagged[number]))
         return 1;
-    if (old->heap->frozen == 0 && !arena->mixed)
+    if (old->rounds != 0)
+        po_walk_pool(old->heap, arena, number % PM_ARENA_POOLS, count_unreached, old);
+    else if (old->heap->frozen == 0 && !arena->mixed)
         count_blocks(old, po_pool_in(arena, number % PM_ARENA_POOLS), (char *)arena + number % PM_ARENA_POOLS * PM_POOL_SIZE);
     else
         po_walk_pool(old->heap, arena, number % PM_ARENA_POOLS, count_object, old);
     count_batch(old);
-    old->alive[number] = (uint16_t)(old->visited - before);
-    return old->visited - before + 1;
+    if (old->rounds == 0)
+        old->alive[number] = (uint16_t)(old->visited - before);
+    return old->visited - before + 1 + old->alive[number] / 4;
 }
 
 static size_t
@@ -576,7 +605,9 @@ count_large(struct po_old *old)
     if (object == NULL)
         return 1;
     const po_type *type = po_type_in(object);
-    old->visited++;
+    if (old->large_marks[index] & LARGE_REACHED)
+        return 1;
+    old->visited += old->rounds == 0;
     po_visit(object, type, count_reference, old);
     count_batch(old);
     return 1 + (type->has_items ? (size_t)*po_items_word(object) / 2 : 0);
@@ -587,7 +618,7 @@ reach_pool(struct po_old *old)
 {
     struct po_arena *arena;
     size_t number = old->pool;
-    if (!find_pool(old, number, &arena)) {
+    if (!find_pool(old, number, &arena) || (old->rounds != 0 && !old->flagged[number])) {
         old->queued[number] = 0;
         old->pool++;
         return 1;
@@ -632,16 +663,37 @@ flag_object(void *object, po_type *type, void *context)
     (void)type;
     if (is_candidate(po_read_info(po_header(object))) && find_granule(old, po_place_of(object), object, &granule) &&
         !get_bit(old->reached, granule))
-        old->queued[old->pool] = 1;
+        old->unreached++;
 }
 
+/* The cells of a pool that is flagged are free for the next round. */
 static size_t
 flag_pool(struct po_old *old)
 {
     struct po_arena *arena;
-    if (find_pool(old, old->pool, &arena))
-        po_walk_pool(old->heap, arena, old->pool % PM_ARENA_POOLS, flag_object, old);
-    return 1 + old->alive[old->pool++] / 4;
+    size_t before = old->unreached, number = old->pool++;
+    if (find_pool(old, number, &arena))
+        po_walk_pool(old->heap, arena, number % PM_ARENA_POOLS, flag_object, old);
+    old->flagged[number] = old->unreached != before;
+    if (old->flagged[number])
+        memset(&old->cells[number * PO_GRANULES], 0, PO_GRANULES);
+    return 1 + old->alive[number] / 2;
+}
+
+/* After FLAG: another round, or the end. */
+static void
+refine(struct po_old *old)
+{
+    old->pool = old->large = 0;
+    if (old->unreached < REFINE_FROM || old->rounds == REFINE_ROUNDS) {
+        old->phase = DONE;
+        return;
+    }
+    old->rounds++;
+    old->unreached = 0;
+    po_carry_reset(&old->carries);
+    memset(old->large_cells, 0, old->large_count * sizeof(uint32_t));
+    old->phase = COUNT;
 }
 
 /* What comes next; returns its work. */
@@ -674,7 +726,7 @@ advance(struct po_old *old)
     case FLAG:
         if (old->pool < old->pools)
             return flag_pool(old);
-        old->phase = DONE;
+        refine(old);
         return 1;
     default:
         return 1;
@@ -740,7 +792,7 @@ gather(struct po_old *old, struct po_array *garbage)
     struct gather gather = {old, garbage, false};
     struct po_arena *arena;
     for (size_t number = 0; number < old->pools && !gather.failed; number++)
-        if ((old->exact ? old->alive[number] > count_reached(old, number) : old->queued[number]) && find_pool(old, number, &arena))
+        if ((old->exact ? old->alive[number] > count_reached(old, number) : old->flagged[number]) && find_pool(old, number, &arena))
             po_walk_pool(old->heap, arena, number % PM_ARENA_POOLS, gather_object, &gather);
     for (uint32_t i = 0; i < old->large_count && !gather.failed; i++) {
         void *object = large_at(old, i);

@@ -336,13 +336,11 @@ push_dying(po_heap *heap, void *object)
     heap->dying_large = dying.large;
 }
 
-#define PECULIAR (PO_FLAG_MASK & ~(uint32_t)(PO_UNTRACKED | PO_FINALIZED))
-
 /* The magazine of an object whose death needs nothing but its table; NULL for others. */
 PM_INLINE struct po_magazine *
 quick_magazine(uint32_t info, const po_type *type)
 {
-    return PM_LIKELY((info & PECULIAR) == 0) ? type->quick : NULL;
+    return PM_LIKELY((info & PO_PECULIAR) == 0) ? type->quick : NULL;
 }
 
 PM_INLINE void

@@ -21,6 +21,16 @@ void *po_dying_pop(struct po_dying *dying);
 /* Tests lower it. */
 extern uint32_t po_link_limit;
 
+/* Flags of which an object's death takes no notice. */
+#define PO_PECULIAR (PO_FLAG_MASK & ~(uint32_t)(PO_UNTRACKED | PO_FINALIZED))
+
+/* Whether nothing is to be done at the object's death but to drop the references of its type's table. */
+PM_INLINE bool
+po_is_quick(uint32_t info, const po_type *type)
+{
+    return PM_LIKELY((info & PO_PECULIAR) == 0) && type->quick != NULL;
+}
+
 /* The object is no longer frozen. */
 void po_thaw(po_heap *heap, void *object);
 

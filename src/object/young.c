@@ -12,6 +12,7 @@
 #include "store.h"
 
 #define LOG_MAX ((size_t)1 << 20)
+#define STEP_EVERY 1024u
 #define KEEP_MAX ((size_t)16384)
 #define OBJECT_NS 60u /* what a young collection takes for each object, with room to spare */
 
@@ -73,6 +74,10 @@ po_young_set_limit(po_heap *heap)
         limit = old;
     if (heap->threshold[0] == 0 || !heap->enabled || heap->collect_mode == PO_COLLECT_BY_HAND)
         limit = UINT32_MAX;
+    heap->young_due = (uint32_t)limit;
+    /* While a full collection is under way there are steps in between. */
+    if (heap->old != NULL && limit != UINT32_MAX && heap->young_count + STEP_EVERY < limit)
+        limit = heap->young_count + STEP_EVERY;
     heap->young_limit = (uint32_t)limit;
 }
 
