@@ -832,7 +832,8 @@ po_old_guess(po_heap *heap, struct po_array *garbage, size_t *survivors)
     if (!done)
         garbage->count = reachable = 0;
     /* The array keeps its memory's beginning. */
-    memmove(garbage->items, garbage->items + reachable, (garbage->count - reachable) * sizeof(void *));
+    if (reachable != 0)
+        memmove(garbage->items, garbage->items + reachable, (garbage->count - reachable) * sizeof(void *));
     garbage->count -= reachable;
     *survivors = old->visited > garbage->count ? old->visited - garbage->count : 0;
     po_old_end(heap);
