@@ -147,11 +147,15 @@ PO_API po_type *po_type_of(const void *object);
 PO_API po_heap *po_heap_of(const void *object);
 
 /* The header is part of the ABI, for the inline functions below and for compilers that generate code: the 32 bits at
- * object - 8 are the count. From 1 to INT32_MAX it is what it says; a negative one (immortal, shared, being destroyed, or
- * watched by a debug mode) is for the functions named _slow. A count beyond INT32_MAX becomes negative, which is
- * immortal. */
+ * object - 8 are the count. From 1 to INT32_MAX it is what it says. From PO_SHARED_COUNT on the object is shared: the
+ * count is the difference, and changes atomically; beyond PO_SHARED_MAX it is for po_incref_slow. What else is negative
+ * (immortal, being destroyed, or watched by a debug mode) is for the functions named _slow. A count beyond INT32_MAX
+ * becomes negative, which is immortal. */
+#define PO_SHARED_COUNT UINT32_C(0xC0000000)
+#define PO_SHARED_MAX UINT32_C(0xF0000000)
 PO_API void po_incref_slow(void *object);
-PO_API void po_decref_slow(void *object); /* also for a count of 1 */
+PO_API void po_decref_slow(void *object);   /* also for a count of 1 */
+PO_API void po_shared_release(void *object); /* a shared object's count has come to PO_SHARED_COUNT, or below it */
 
 #ifdef PO_NO_INLINE
 PO_API void *po_incref(void *object);
@@ -159,16 +163,12 @@ PO_API void po_decref(void *object);
 #else
 #if defined(__GNUC__)
 #define PO_ALIAS __attribute__((may_alias))
+#define PO_READ_COUNT(word) __atomic_load_n(word, __ATOMIC_RELAXED)
+#define PO_IS_SHARED(count) ((count) >= PO_SHARED_COUNT && (count) < PO_SHARED_MAX)
 #else
-#define PO_ALIAS
+#error "without GNU C, define PO_NO_INLINE"
 #endif
 typedef uint32_t PO_ALIAS po_count_word;
-
-#if defined(__GNUC__)
-#define PO_READ_COUNT(word) __atomic_load_n(word, __ATOMIC_RELAXED)
-#else
-#define PO_READ_COUNT(word) (*(word))
-#endif
 
 /* One more reference, new, to `object`, which is returned. NULL is allowed. */
 PO_API inline void *
@@ -179,6 +179,8 @@ po_incref(void *object)
         uint32_t count = PO_READ_COUNT(word);
         if (PO_LIKELY((int32_t)count >= 0))
             *word = count + 1;
+        else if (PO_IS_SHARED(count))
+            (void)__atomic_fetch_add(word, 1, __ATOMIC_RELAXED);
         else
             po_incref_slow(object);
     }
@@ -196,7 +198,10 @@ po_decref(void *object)
         uint32_t count = PO_READ_COUNT(word);
         if (PO_LIKELY((int32_t)count > 1))
             *word = count - 1;
-        else
+        else if (PO_IS_SHARED(count)) {
+            if (!PO_LIKELY(__atomic_fetch_sub(word, 1, __ATOMIC_RELEASE) > (PO_SHARED_COUNT | 1)))
+                po_shared_release(object);
+        } else
             po_decref_slow(object);
     }
 }

@@ -49,7 +49,7 @@ try_block(po_heap *heap, const po_type *type, size_t bytes)
         header |= (uint64_t)PO_LARGE << 32;
     else
         memset(object, 0, magazine->units * 8u - (type->has_items ? 16u : 8u));
-    memcpy(po_header(object), &header, sizeof header);
+    __atomic_store_n((uint64_t *)object - 1, header, __ATOMIC_RELAXED);
     return object;
 }
 
@@ -105,7 +105,7 @@ po_new(po_type *type)
         heap->log_top = log + 1;
     }
     magazine->top = top - 1;
-    object[-1] = type->fresh;
+    __atomic_store_n(&object[-1], type->fresh, __ATOMIC_RELAXED); /* others may look at it, see transfer.c */
     zero_words(object, type->words);
     return object;
 }

@@ -12,9 +12,10 @@
  *
  * The count:
  *   1 .. INT32_MAX          that many references
- *   negative, by the flags  DYING: the link to the next object of the release stack (release.c)
- *                           SHARED: 0xC0000000 + count, changed atomically
- *                           WATCHED heaps (debug modes): 0xC0000000 + count, so that inline code calls the slow functions
+ *   0xC0000000 + count      shared: changed atomically, in line too
+ *   0x80000000 + ..., by the flags and the heap
+ *                           DYING: the link to the next object of the release stack (release.c)
+ *                           0xA0000000 + count in watched heaps (debug modes), so that inline code calls functions
  *                           else immortal
  *
  * Invariants: a collection writes to no object but garbage. Flags change only in the object's own slow paths. Everything
@@ -56,9 +57,9 @@ enum {
 #define PO_NUMBER_MAX ((1u << 24) - 1)
 
 #define PO_IMMORTAL_COUNT UINT32_C(0x80000000)
-#define PO_BIASED_COUNT UINT32_C(0xC0000000)
-#define PO_BIASED_MASK UINT32_C(0x3FFFFFFF)
-#define PO_BIASED_MAX UINT32_C(0xF0000000) /* from here on immortal; room for threads that count at the same time */
+#define PO_SHARED_MASK UINT32_C(0x3FFFFFFF)
+#define PO_WATCHED_COUNT UINT32_C(0xA0000000)
+#define PO_WATCHED_MASK UINT32_C(0x1FFFFFFF)
 
 /* A stack of free blocks of one size, and the pools behind it (store.h). */
 struct po_magazine {
@@ -212,6 +213,13 @@ po_read_info(const struct po_header *header)
     return __atomic_load_n(&header->info, __ATOMIC_RELAXED);
 }
 
+/* Of an object that other threads may look at. */
+PM_INLINE void
+po_write_info(struct po_header *header, uint32_t info)
+{
+    __atomic_store_n(&header->info, info, __ATOMIC_RELAXED);
+}
+
 PM_INLINE po_type *
 po_type_at(uint32_t info)
 {
@@ -237,7 +245,9 @@ po_count_of(const struct po_header *header)
     uint32_t count = __atomic_load_n(&header->count, __ATOMIC_RELAXED);
     if (PM_LIKELY((int32_t)count >= 0))
         return count;
-    return count >= PO_BIASED_COUNT ? count & PO_BIASED_MASK : UINT32_MAX;
+    if (count >= PO_SHARED_COUNT)
+        return count & PO_SHARED_MASK;
+    return count >= PO_WATCHED_COUNT ? count & PO_WATCHED_MASK : UINT32_MAX;
 }
 
 /* ---- Visiting references ---- */

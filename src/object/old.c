@@ -542,8 +542,9 @@ find_pool(const struct po_old *old, size_t number, struct po_arena **arena)
     if (*arena == NULL || (*arena)->acyclic || page == 0)
         return false;
     const struct po_pool *pool = po_pool_in(*arena, page);
-    return pool->units != 0 && pool->free_count != pool->block_count &&
-           ((*arena)->heap == old->heap || po_guest_pool(old->heap, number));
+    if (PM_UNLIKELY((*arena)->heap != old->heap))
+        return po_guest_pool(old->heap, number);
+    return pool->units != 0 && pool->free_count != pool->block_count;
 }
 
 /* In a further round: what was reached is outside. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Release: what happens when a count comes to 0. Objects whose turn has not come wait on a stack that is linked through
- * their own counts: 31 bits are the distance from the region's beginning in units of 16 bytes, PO_MARKED is the next bit
+ * their own counts: 30 bits are the distance from the region's beginning in units of 16 bytes, PO_MARKED is the next bit
  * below. Large objects have a whole pointer for it. So a release of any depth takes no memory and one frame of the C
- * stack. What lies more than 32 GiB into the region has no link: it waits as a zombie, and is found by a walk.
+ * stack. What lies more than 16 GiB into the region has no link: it waits as a zombie, and is found by a walk.
  *
  * Layer 2 of src/object: uses store.h; calls weak.c and string.c for objects with such flags.
  */
@@ -13,11 +13,11 @@
 
 #include "store.h"
 
-#define LINK_NONE UINT32_MAX
+#define LINK_NONE UINT32_C(0xBFFFFFFF)
 #define ZOMBIE PO_IMMORTAL_COUNT /* the link to the region's first bytes, where no object is */
 #define DEPTH_MAX 8u             /* releases within finalizers within releases that run at once, not later */
 
-uint32_t po_link_limit = (UINT32_C(1) << 31) - 2;
+uint32_t po_link_limit = (UINT32_C(1) << 30) - 2;
 
 /* ---- The stack ---- */
 
@@ -35,7 +35,7 @@ push_small(void **stack, void *object)
     } else {
         uintptr_t distance = (uintptr_t)next - po_base;
         header->count = PO_IMMORTAL_COUNT | (uint32_t)(distance >> 4);
-        header->info = (header->info & ~(uint32_t)PO_MARKED) | (uint32_t)(distance >> 3 & 1);
+        po_write_info(header, (header->info & ~(uint32_t)PO_MARKED) | (uint32_t)(distance >> 3 & 1));
     }
     *stack = object;
     return true;
@@ -51,7 +51,7 @@ pop_small(void **stack)
         *stack = NULL;
     else
         *stack = (char *)po_base + ((uintptr_t)(link & ~PO_IMMORTAL_COUNT) << 4) + (info & PO_MARKED) * 8;
-    header->info = info & ~(uint32_t)PO_MARKED;
+    po_write_info(header, info & ~(uint32_t)PO_MARKED);
     return object;
 }
 
@@ -59,7 +59,7 @@ bool
 po_dying_push(struct po_dying *dying, void *object)
 {
     struct po_header *header = po_header(object);
-    header->info |= PO_DYING;
+    po_write_info(header, header->info | PO_DYING);
     if (PM_LIKELY(!(header->info & PO_LARGE)))
         return push_small(&dying->small, object);
     header->count = LINK_NONE;
@@ -236,12 +236,13 @@ say_goodbye(void *object, po_heap *heap, const po_type *type)
 {
     struct po_header *header = po_header(object);
     if (type->finalize != NULL && !(header->info & PO_FINALIZED)) {
-        uint32_t bias = heap->watched != 0 ? PO_BIASED_COUNT : 0;
+        uint32_t bias = heap->watched != 0 ? PO_WATCHED_COUNT : 0;
         header->info &= ~(uint32_t)PO_DYING;
         header->count = bias | 1;
         po_run_finalizer(object, type);
         if (header->count != (bias | 1)) {
-            if ((int32_t)header->count > 0 || header->count > PO_BIASED_COUNT)
+            /* Not if it was made immortal meanwhile. */
+            if (header->count - bias > 1 && header->count - bias < PO_WATCHED_MASK)
                 header->count--;
             return false;
         }
@@ -464,15 +465,16 @@ decref_odd(void *object, struct po_header *header, uint32_t count)
 {
     if (header->info & PO_DYING || count == 0)
         fault_released(header);
-    if (count < PO_BIASED_COUNT)
-        return; /* immortal */
-    if (header->info & PO_SHARED) {
-        po_shared_decref(object);
+    if (count >= PO_SHARED_COUNT) {
+        if (__atomic_fetch_sub(&header->count, 1, __ATOMIC_RELEASE) <= (PO_SHARED_COUNT | 1))
+            po_shared_release(object);
         return;
     }
+    if (count < PO_WATCHED_COUNT)
+        return; /* immortal */
     po_heap *heap = po_type_at(header->info)->heap;
     po_check_use(heap, "po_decref");
-    if (--header->count == PO_BIASED_COUNT)
+    if (--header->count == PO_WATCHED_COUNT)
         po_release(object, heap);
 }
 
@@ -523,18 +525,16 @@ po_incref_slow(void *object)
         header->count = count + 1;
         return;
     }
-    if (PM_LIKELY(count >= PO_BIASED_COUNT && (header->info & (PO_SHARED | PO_DYING)) == PO_SHARED)) {
-        if (PM_UNLIKELY(count >= PO_BIASED_MAX))
-            __atomic_store_n(&header->count, PO_IMMORTAL_COUNT, __ATOMIC_RELAXED);
-        else
-            __atomic_fetch_add(&header->count, 1, __ATOMIC_RELAXED);
-        return;
-    }
     if (header->info & PO_DYING)
         po_fault("po_incref: an object of type %s is being destroyed", po_type_at(header->info), NULL);
-    if (count >= PO_BIASED_COUNT) {
+    if (count >= PO_SHARED_MAX) {
+        /* Others may count at the same time: there is room for them before the bits overflow. */
+        __atomic_store_n(&header->count, PO_IMMORTAL_COUNT, __ATOMIC_RELAXED);
+    } else if (count >= PO_SHARED_COUNT) {
+        __atomic_fetch_add(&header->count, 1, __ATOMIC_RELAXED);
+    } else if (count >= PO_WATCHED_COUNT) {
         po_check_use(po_type_at(header->info)->heap, "po_incref");
-        header->count = count >= PO_BIASED_MAX ? PO_IMMORTAL_COUNT : count + 1;
+        header->count = count + 1 == PO_SHARED_COUNT ? PO_IMMORTAL_COUNT : count + 1;
     }
 }
 

@@ -34,9 +34,6 @@ po_is_quick(uint32_t info, const po_type *type)
 /* The object is no longer frozen. */
 void po_thaw(po_heap *heap, void *object);
 
-/* share.c */
-void po_shared_decref(void *object);
-
 /* transfer.c: a block of the heap in an arena of another one; its header is 0. */
 void po_store_free_guest(po_heap *heap, void *object);
 

@@ -60,7 +60,8 @@ share_one(po_heap *heap, void *object)
         header->count = PO_IMMORTAL_COUNT;
         return;
     }
-    header->count = PO_BIASED_COUNT | po_count_of(header);
+    uint32_t count = po_count_of(header);
+    header->count = count < PO_SHARED_MASK / 2 ? PO_SHARED_COUNT | count : PO_IMMORTAL_COUNT;
     header->info |= PO_SHARED;
 }
 
@@ -123,16 +124,12 @@ bury_shared(void *object)
 }
 
 void
-po_shared_decref(void *object)
+po_shared_release(void *object)
 {
-    uint32_t before = __atomic_fetch_sub(&po_header(object)->count, 1, __ATOMIC_RELEASE);
-    if (PM_LIKELY(before != (PO_BIASED_COUNT | 1))) {
-        if (PM_UNLIKELY(before == PO_BIASED_COUNT))
-            po_fault("po_decref: a shared object of type %s was released more often than referenced", po_type_in(object),
-                     NULL);
-        return;
-    }
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (PM_UNLIKELY(PO_READ_COUNT(&po_header(object)->count) != PO_SHARED_COUNT))
+        po_fault("po_decref: a shared object of type %s was released more often than referenced", po_type_in(object),
+                 NULL);
     if (releasing != NULL) {
         po_dying_push(releasing, object);
         return;

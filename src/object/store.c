@@ -449,9 +449,9 @@ po_store_trim(po_heap *heap)
                 trim_magazine(heap, heap->magazines[kind][units]);
     for (uint32_t slot = 0; slot < heap->arena_count; slot++) {
         struct po_arena *arena = heap->arenas[slot];
-        if (arena == NULL || arena->free_pools == 0)
+        if (arena == NULL || arena->heap != heap || arena->free_pools == 0)
             continue;
-        if (arena->assigned == 0)
+        if (arena->assigned == 0 && !arena->mixed)
             return_arena(heap, arena);
         else
             discard_free_pools(arena);

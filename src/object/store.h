@@ -129,7 +129,7 @@ po_pool_in(const struct po_arena *arena, unsigned page)
 PM_INLINE void
 po_store_free(po_heap *heap, struct po_magazine *magazine, void *object)
 {
-    po_header(object)->info = 0;
+    po_write_info(po_header(object), 0);
     if (PM_UNLIKELY(magazine->top == magazine->end))
         po_store_flush(heap, magazine);
     *magazine->top++ = object;
@@ -259,10 +259,9 @@ po_walk(const po_heap *heap, unsigned sorts, po_walker *walk, void *context)
     }
     for (uint32_t i = 0; i < heap->large_count; i++) {
         struct po_large *large = heap->large[i];
-        if (((uintptr_t)large & 1) != 0 || large->header.info == 0)
-            continue;
-        if (sorts & (large->header.info & PO_UNTRACKED ? PO_WALK_ACYCLIC : PO_WALK_TRACKED))
-            walk(large + 1, po_type_at(large->header.info), context);
+        uint32_t info = (uintptr_t)large & 1 ? 0 : po_read_info(&large->header);
+        if (info != 0 && (sorts & (info & PO_UNTRACKED ? PO_WALK_ACYCLIC : PO_WALK_TRACKED)))
+            walk(large + 1, po_type_at(info), context);
     }
 }
 

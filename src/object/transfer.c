@@ -247,7 +247,7 @@ move_one(po_heap *from, po_heap *to, void *object)
     to->used_bytes += bytes;
     to->old_pending += type->tracked;
     uint32_t count = po_count_of(header);
-    header->count = to->watched != 0 ? PO_BIASED_COUNT | count : count;
+    header->count = to->watched != 0 ? PO_WATCHED_COUNT | count : count;
     __atomic_store_n(&header->info, type->number << PO_NUMBER_SHIFT | (header->info & PO_FLAG_MASK), __ATOMIC_RELAXED);
 }
 

@@ -171,7 +171,7 @@ po_type_make(po_heap *heap, const struct po_type_spec *spec)
     type->clear = spec->clear;
     type->finalize = spec->finalize;
     type->destroy = spec->destroy;
-    uint64_t count = heap->watched != 0 ? PO_BIASED_COUNT | 1 : 1;
+    uint64_t count = heap->watched != 0 ? PO_WATCHED_COUNT | 1 : 1;
     uint32_t info = number << PO_NUMBER_SHIFT | (type->tracked ? 0u : PO_UNTRACKED);
     type->fresh = (uint64_t)info << 32 | count;
     type->magazine = &po_no_magazine;

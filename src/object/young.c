@@ -93,12 +93,14 @@ compact(po_heap *heap, struct po_array *array, size_t first)
         struct po_header *header = po_header(object);
         if (header->info == 0 || (header->info & (PO_MARKED | PO_DYING | PO_SHARED)) != 0)
             continue;
-        header->info |= PO_MARKED;
+        po_write_info(header, header->info | PO_MARKED);
         *kept++ = *entry;
     }
     array->count = (size_t)(kept - array->items);
-    for (void **entry = array->items + first; entry < kept; entry++)
-        po_header(po_entry_object(heap, *entry))->info &= ~(uint32_t)PO_MARKED;
+    for (void **entry = array->items + first; entry < kept; entry++) {
+        struct po_header *header = po_header(po_entry_object(heap, *entry));
+        po_write_info(header, header->info & ~(uint32_t)PO_MARKED);
+    }
 }
 
 /* An object may have gone to another heap: called before anything there may look at it. */
