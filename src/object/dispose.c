@@ -113,6 +113,11 @@ size_t
 po_dispose(po_heap *heap, struct po_array *garbage, uint64_t *uncollectable, bool *put_off)
 {
     struct po_array rest = *garbage;
+    /* The memory of the second trial is there before any code of the program runs. */
+    if ((heap->has_finalizers || po_weak_any(heap)) && !po_subset_reserve(heap, &rest)) {
+        *put_off = true;
+        return 0;
+    }
     for (size_t i = 0; i < rest.count; i++)
         po_header(rest.items[i])->count++;
     if (!run_program(heap, &rest)) {

@@ -183,6 +183,7 @@ struct po_heap {
 
     /* ---- types ---- */
     po_type *types;
+    bool has_finalizers;
 
     uint64_t owner; /* debug: a thread's number */
     size_t bytes;   /* of this struct */
@@ -384,6 +385,8 @@ size_t po_old_bytes(const po_heap *heap);
 bool po_subset_split(po_heap *heap, struct po_array *members, uint32_t held, size_t *reachable);
 
 
+/* Memory for a trial of these members. */
+bool po_subset_reserve(po_heap *heap, const struct po_array *members);
 void po_subset_end(po_heap *heap);
 size_t po_subset_bytes(const po_heap *heap);
 

@@ -18,6 +18,7 @@
 
 #define KEEP_BYTES ((size_t)1 << 17) /* of cells, which a heap keeps for its next trial */
 #define CARRY 255u
+#define SPARE_ARENAS 4u
 #define PLACE_LARGE UINT32_C(0x80000000)
 
 struct po_sides {
@@ -63,7 +64,8 @@ prepare(po_heap *heap, const struct po_array *members)
     if (heap->sides == NULL && (heap->sides = po_map(sizeof *heap->sides)) == NULL)
         return false;
     struct po_sides *sides = heap->sides;
-    size_t pools = (size_t)heap->arena_count * PM_ARENA_POOLS, bytes = sides->pools * sizeof(uint32_t);
+    /* Some more: what a finalizer allocates shall not make the trial after it fail. */
+    size_t pools = ((size_t)heap->arena_count + SPARE_ARENAS) * PM_ARENA_POOLS, bytes = sides->pools * sizeof(uint32_t);
     if (!resize(&sides->side_of, &bytes, pools * sizeof(uint32_t)))
         return false;
     sides->pools = bytes / sizeof(uint32_t);
@@ -77,6 +79,12 @@ prepare(po_heap *heap, const struct po_array *members)
     sides->used_count = 0;
     sides->reached.count = 0;
     return true;
+}
+
+bool
+po_subset_reserve(po_heap *heap, const struct po_array *members)
+{
+    return prepare(heap, members);
 }
 
 void

@@ -177,6 +177,7 @@ po_type_make(po_heap *heap, const struct po_type_spec *spec)
     type->magazine = &po_no_magazine;
     type->next = heap->types;
     heap->types = type;
+    heap->has_finalizers |= spec->finalize != NULL;
     bool large;
     struct po_magazine *magazine = type->has_items ? NULL : po_store_magazine(heap, spec->size, kind_of(type), &large);
     if (magazine != NULL && heap->watched == 0) {
