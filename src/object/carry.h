@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What does not fit in a cell of one byte: a small table from objects to the rest of their counts. An object has an entry
- * when its cell has overflowed once, so there is one for hundreds of references at most.
+ * What does not fit in a cell of one byte: a small table from objects to the rest of their counts. An object has an
+ * entry when its cell has overflowed once, so there is one for hundreds of references at most.
  */
 #ifndef PO_CARRY_H
 #define PO_CARRY_H

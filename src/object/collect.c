@@ -3,8 +3,8 @@
  * When the collector runs, and what it tells about it.
  *
  * Collections start by count, as CPython's do, and by memory: the bytes in use may exceed those after the last full
- * collection by PACE_BASE or 15 of 64 parts, whichever is more, before another full one; and a collection of the young runs
- * for each PACE_YOUNG bytes or 32nd part of what is in use.
+ * collection by PACE_BASE or 15 of 64 parts, whichever is more, before another full one; and a collection of the
+ * young runs for each PACE_YOUNG bytes or 32nd part of what is in use.
  */
 #include <string.h>
 

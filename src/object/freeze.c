@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Frozen objects: a bit for each granule of the heap, set for all that are alive and tracked. Collections leave them out,
- * so that they count as outside, and nothing about them is written. A new object in a block that a frozen one left is not
- * frozen: its bit was cleared.
+ * Frozen objects: a bit for each granule of the heap, set for all that are alive and tracked. Collections leave them
+ * out, so that they count as outside, and nothing about them is written. A new object in a block that a frozen one
+ * left is not frozen: its bit was cleared.
  */
 #include "store.h"
 

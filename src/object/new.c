@@ -7,7 +7,7 @@
 
 #include "store.h"
 
-/* Most objects have few words: a call of memset would take longer than they do. Pairs at both ends cover up to eight. */
+/* Most objects have few words: a call of memset would take longer. Pairs at both ends cover up to eight. */
 PM_INLINE void
 zero_words(uint64_t *words, uint32_t count)
 {

@@ -18,8 +18,8 @@
  *                           0xA0000000 + count in watched heaps (debug modes), so that inline code calls functions
  *                           else immortal
  *
- * Invariants: a collection writes to no object but garbage. Flags change only in the object's own slow paths. Everything
- * that a release needs exists already.
+ * Invariants: a collection writes to no object but garbage. Flags change only in the object's own slow paths.
+ * Everything that a release needs exists already.
  */
 #ifndef PO_OBJECT_H
 #define PO_OBJECT_H
@@ -80,8 +80,8 @@ struct po_type {
     uint64_t fresh;               /* header of a new object */
     struct po_magazine *magazine; /* of objects without items; po_no_magazine: po_new is for the slow path */
     struct po_magazine *quick;    /* where an object goes that dies; NULL: the slow path. For objects of one size, with
-                                   * no references but those of the table, no functions, in a heap without peculiarities:
-                                   * nothing frozen, no guests, not watched */
+                                   * no references but those of the table, no functions, in a heap without
+                                   * peculiarities: nothing frozen, no guests, not watched */
     po_heap *heap;
     const uint16_t *references;
     uint32_t reference_count;
@@ -425,8 +425,8 @@ uint64_t po_thread_number(void);
 
 /* ---- verify.c ---- */
 
-/* Objects with more references than the heap's own objects hold, from outside; NULL on want of memory is false. Ends the
- * program when there are fewer. */
+/* Objects with more references than the heap's own objects hold, from outside; NULL on want of memory is false. Ends
+ * the program when there are fewer. */
 bool po_verify_counts(po_heap *heap, struct po_array *outside);
 
 #pragma GCC visibility pop

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * The trial over all tracked objects, on dense tables: for each granule of the heap a byte that counts references, a bit
- * "reached", and a bit "reached, its references not yet followed"; 1.9 bytes for an object of 24. Objects are only read.
+ * The trial over all tracked objects, on dense tables: for each granule of the heap a byte that counts references, a
+ * bit "reached", and a bit "reached, its references not yet followed"; 1.9 bytes for an object of 24. Objects are
+ * only read.
  *
  *   COUNT   each pool in turn: each reference found is counted in the referent's cell
  *   REACH   each pool in turn: what has more references than were found is reached; what is reached is followed. A
- *           referent in a pool whose turn is over puts that pool on a queue. So objects are followed pool by pool, in the
- *           order of their addresses, however the references go.
+ *           referent in a pool whose turn is over puts that pool on a queue. So objects are followed pool by pool, in
+ *           the order of their addresses, however the references go.
  *   QUEUE   the pools of the queue, until it is empty. What was not reached is garbage.
- *   FLAG    in steps only: each pool in turn that has some. If it is much, the program may have moved references behind
+ *   FLAG    in steps only: each pool in turn that has some. If it is much, the program may have moved references
+ *   behind
  *           the steps' back: COUNT and REACH are run again on that alone, up to twice, before it is called garbage.
  *
- * In one go that is exact. In steps, with the program running in between, it is a guess: the garbage it names is a subset
- * like any other, which subset.c then tries in one go. Whatever has changed meanwhile, pools and arenas that came or
- * went included, makes the guess worse, never wrong; so each step looks at pools as they are now.
+ * In one go that is exact. In steps, with the program running in between, it is a guess: the garbage it names is a
+ * subset like any other, which subset.c then tries in one go. Whatever has changed meanwhile, pools and arenas that
+ * came or went included, makes the guess worse, never wrong; so each step looks at pools as they are now.
  *
  * Large objects have a cell of 4 bytes and two bits in a byte each.
  */
@@ -533,6 +535,12 @@ po_old_exclude(po_heap *heap, void *const *objects, size_t count)
 
 /* ---- Steps ---- */
 
+static char *
+page_of(struct po_arena *arena, size_t number)
+{
+    return (char *)arena + number % PM_ARENA_POOLS * PM_POOL_SIZE;
+}
+
 /* The pool of this number, if it has objects to be visited. */
 static bool
 find_pool(const struct po_old *old, size_t number, struct po_arena **arena)
@@ -589,7 +597,7 @@ count_pool(struct po_old *old)
     if (old->rounds != 0)
         po_walk_pool(old->heap, arena, number % PM_ARENA_POOLS, count_unreached, old);
     else if (old->heap->frozen == 0 && !arena->mixed)
-        count_blocks(old, po_pool_in(arena, number % PM_ARENA_POOLS), (char *)arena + number % PM_ARENA_POOLS * PM_POOL_SIZE);
+        count_blocks(old, po_pool_in(arena, number % PM_ARENA_POOLS), page_of(arena, number));
     else
         po_walk_pool(old->heap, arena, number % PM_ARENA_POOLS, count_object, old);
     count_batch(old);
@@ -627,7 +635,7 @@ reach_pool(struct po_old *old)
     struct turn turn = {old, &old->cells[number * PO_GRANULES], &old->reached[number * (PO_GRANULES / 64)],
                         &old->pending[number * (PO_GRANULES / 64)]};
     if (!arena->mixed)
-        reach_blocks(&turn, po_pool_in(arena, number % PM_ARENA_POOLS), (char *)arena + number % PM_ARENA_POOLS * PM_POOL_SIZE);
+        reach_blocks(&turn, po_pool_in(arena, number % PM_ARENA_POOLS), page_of(arena, number));
     else
         po_walk_pool(old->heap, arena, number % PM_ARENA_POOLS, reach_object, &turn);
     reach_batch(old);
@@ -793,7 +801,8 @@ gather(struct po_old *old, struct po_array *garbage)
     struct gather gather = {old, garbage, false};
     struct po_arena *arena;
     for (size_t number = 0; number < old->pools && !gather.failed; number++)
-        if ((old->exact ? old->alive[number] > count_reached(old, number) : old->flagged[number]) && find_pool(old, number, &arena))
+        if ((old->exact ? old->alive[number] > count_reached(old, number) : old->flagged[number]) &&
+            find_pool(old, number, &arena))
             po_walk_pool(old->heap, arena, number % PM_ARENA_POOLS, gather_object, &gather);
     for (uint32_t i = 0; i < old->large_count && !gather.failed; i++) {
         void *object = large_at(old, i);

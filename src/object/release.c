@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Release: what happens when a count comes to 0. Objects whose turn has not come wait on a stack that is linked through
- * their own counts: 30 bits are the distance from the region's beginning in units of 16 bytes, PO_MARKED is the next bit
- * below. Large objects have a whole pointer for it. So a release of any depth takes no memory and one frame of the C
- * stack. What lies more than 16 GiB into the region has no link: it waits as a zombie, and is found by a walk.
+ * Release: what happens when a count comes to 0. Objects whose turn has not come wait on a stack that is linked
+ * through their own counts: 30 bits are the distance from the region's beginning in units of 16 bytes, PO_MARKED is
+ * the next bit below. Large objects have a whole pointer for it. So a release of any depth takes no memory and one
+ * frame of the C stack. What lies more than 16 GiB into the region has no link: it waits as a zombie, and is found by
+ * a walk.
  *
  * Layer 2 of src/object: uses store.h; calls weak.c and string.c for objects with such flags.
  */
@@ -375,8 +376,8 @@ push_quickly(po_heap *heap, void *object, uint64_t word)
     heap->dying = object;
 }
 
-/* A reference of a quick object that dies, to an object of another type, or one that needs more than its table, or whose
- * count is not plain. */
+/* A reference of a quick object that dies, to an object of another type, or one that needs more than its table, or
+ * whose count is not plain. */
 static PM_NOINLINE void
 drop_other(po_heap *heap, void *object, uint64_t word)
 {
@@ -391,8 +392,8 @@ drop_other(po_heap *heap, void *object, uint64_t word)
     }
 }
 
-/* A quick object dies, and those of its type that die of it, and so on: of several, one is next, the others wait. No code
- * of the program runs here, so the slots need not be cleared. */
+/* A quick object dies, and those of its type that die of it, and so on: of several, one is next, the others wait. No
+ * code of the program runs here, so the slots need not be cleared. */
 static void
 release_quickly(po_heap *heap, const po_type *type, struct po_magazine *magazine, void *object)
 {

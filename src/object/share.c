@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Shared objects: their counts are atomic, and they are no part of collections. po_share checks the whole graph before
- * it changes any of it. A shared object that dies is destroyed by the thread that dropped the last reference, on a stack
- * of that thread's own; its block goes back to its heap by a list without a lock.
+ * it changes any of it. A shared object that dies is destroyed by the thread that dropped the last reference, on a
+ * stack of that thread's own; its block goes back to its heap by a list without a lock.
  */
 #include <errno.h>
 

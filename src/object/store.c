@@ -575,7 +575,8 @@ po_store_free_large(po_heap *heap, void *object)
 void
 po_store_free_remote(po_heap *heap, void *object, bool large)
 {
-    /* A large object keeps its header, by which its bytes are known, and is told from others by the link's lowest bit. */
+    /* A large object keeps its header, by which its bytes are known, and is told from others by the link's lowest
+     * bit. */
     if (!large)
         __atomic_store_n(&po_header(object)->info, 0, __ATOMIC_RELEASE);
     void *link = large ? (char *)object + 1 : object;

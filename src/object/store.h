@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * Where objects lie: the one file that knows the allocator's geometry. Layer 1 of src/object; uses the region, of which
- * the library has one of its own, and what stands below it.
+ * Where objects lie: the one file that knows the allocator's geometry. Layer 1 of src/object; uses the region, of
+ * which the library has one of its own, and what stands below it.
  *
- * A heap takes whole arenas from the region, for tracked or for acyclic objects, and divides them as the allocator does:
- * 64 descriptors of 64 bytes in the first page, a page of blocks of one size for each other one. Free blocks are bits in
- * descriptors, and entries of magazines. A pool has one kind: tracked or acyclic, with or without room for an item count,
- * aligned to 8 or 16. Objects above 512 bytes are blocks of malloc, listed in a table of the heap.
+ * A heap takes whole arenas from the region, for tracked or for acyclic objects, and divides them as the allocator
+ * does: 64 descriptors of 64 bytes in the first page, a page of blocks of one size for each other one. Free blocks
+ * are bits in descriptors, and entries of magazines. A pool has one kind: tracked or acyclic, with or without room
+ * for an item count, aligned to 8 or 16. Objects above 512 bytes are blocks of malloc, listed in a table of the heap.
  *
  * A heap numbers its arenas (slots), so that tables over its objects are dense: an object is the granule of 16 bytes
  * where its payload begins, and no two objects share one.
  *
- * A pool whose blocks are all free keeps its size until po_store_trim, so that old entries of the young logs, which point
- * to blocks that died, point to headers of 0 at least.
+ * A pool whose blocks are all free keeps its size until po_store_trim, so that old entries of the young logs, which
+ * point to blocks that died, point to headers of 0 at least.
  */
 #ifndef PO_STORE_H
 #define PO_STORE_H
@@ -80,8 +80,8 @@ bool po_store_start(void);
 
 /* ---- Blocks ---- */
 
-/* The magazine for objects of `bytes` payload, made if need be; NULL with *large set for what is too large, NULL without
- * when there is no memory. */
+/* The magazine for objects of `bytes` payload, made if need be; NULL with *large set for what is too large, NULL
+ * without when there is no memory. */
 struct po_magazine *po_store_magazine(po_heap *heap, size_t bytes, unsigned kind, bool *large);
 /* Puts free blocks on the empty magazine; false: no memory, or beyond the limit. */
 bool po_store_refill(po_heap *heap, struct po_magazine *magazine);
@@ -173,12 +173,12 @@ bool po_store_is_object(const po_heap *heap, const void *word);
 
 /* ---- Objects in arenas of other heaps (transfer.c) ---- */
 
-/* A heap that objects were transferred to has slots, too, for the arenas they lie in. Of those it looks at the pools that
- * such objects came from, whose geometry does not change any more. */
+/* A heap that objects were transferred to has slots, too, for the arenas they lie in. Of those it looks at the pools
+ * that such objects came from, whose geometry does not change any more. */
 struct po_guests {
     uint64_t *pools; /* by slot: the pools with objects of the heap; 0 for its own arenas */
     uint32_t slots;
-    struct po_array map; /* from an arena's number to slot + 1: pairs, half of them free; its capacity is a power of two */
+    struct po_array map; /* from an arena's number to its slot: pairs, half of them free */
 };
 
 /* When the heap is destroyed: its objects leave the arenas that other heaps look at. True: there are such arenas. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Which objects of a subset are unreachable from outside it: the trial on a side table. Each reference from one member to
- * another is subtracted from the other's count; what has references left is reached from outside, and so is what it
- * reaches. This is sound for any subset at any moment, because what is not in the subset counts as outside.
+ * Which objects of a subset are unreachable from outside it: the trial on a side table. Each reference from one
+ * member to another is subtracted from the other's count; what has references left is reached from outside, and so is
+ * what it reaches. This is sound for any subset at any moment, because what is not in the subset counts as outside.
  *
- * The side table has a byte for each granule of the pools that members lie in: 0 is no member, or one that was reached;
- * else 1 + the references found. When a byte overflows, 255 move to a small table of carries. Large objects have 4
- * bytes. Between two trials all cells are 0.
+ * The side table has a byte for each granule of the pools that members lie in: 0 is no member, or one that was
+ * reached; else 1 + the references found. When a byte overflows, 255 move to a small table of carries. Large objects
+ * have 4 bytes. Between two trials all cells are 0.
  *
  * Layer 3 of src/object: uses store.h.
  */
@@ -108,9 +108,10 @@ size_t
 po_subset_bytes(const po_heap *heap)
 {
     const struct po_sides *sides = heap->sides;
-    return sides == NULL ? 0
-                         : sides->pools * sizeof(uint32_t) + sides->cell_bytes + sides->used_bytes + sides->large_bytes +
-                               sides->place_bytes +                               sides->reached.capacity * sizeof(void *);
+    if (sides == NULL)
+        return 0;
+    return sides->pools * sizeof(uint32_t) + sides->cell_bytes + sides->used_bytes + sides->large_bytes +
+           sides->place_bytes + sides->reached.capacity * sizeof(void *);
 }
 
 /* All cells are 0 again; what a large trial needed is given back. */
@@ -196,7 +197,8 @@ po_check_foreign(const po_heap *heap, const void *object)
     uint32_t info = po_read_info(po_header(object));
     const po_type *type = po_type_at(info);
     if (info >> PO_NUMBER_SHIFT == 0)
-        po_fault("a reference to an object that was released: its count was less than the references to it", NULL, NULL);
+        po_fault("a reference to an object that was released: its count was less than the references to it", NULL,
+                 NULL);
     if (type->heap != heap && !(info & PO_SHARED) && po_count_of(po_header(object)) != UINT32_MAX)
         po_fault("an object of type %s is referred to by an object of another heap", type, NULL);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * A graph changes its heap, and no object its address. Large objects move from table to table. Small ones stay in the
- * arenas of the old heap, as guests: the new heap has a slot for such an arena, and looks at the pools they lie in. From
- * then on that arena is mixed: its pools keep their geometry, and it lives as long as one of its heaps does. A guest that
- * dies returns to the arena's heap as a block of another thread would. Everything that needs memory is done before the
- * first object changes.
+ * arenas of the old heap, as guests: the new heap has a slot for such an arena, and looks at the pools they lie in.
+ * From then on that arena is mixed: its pools keep their geometry, and it lives as long as one of its heaps does. A
+ * guest that dies returns to the arena's heap as a block of another thread would. Everything that needs memory is
+ * done before the first object changes.
  */
 #include <errno.h>
 #include <string.h>
@@ -133,8 +133,9 @@ po_store_free_guest(po_heap *heap, void *object)
 static bool
 is_same_type(const po_type *a, const po_type *b)
 {
-    return strcmp(a->name, b->name) == 0 && a->size == b->size && a->item_size == b->item_size && a->flags == b->flags &&
-           a->shape == b->shape && a->traverse == b->traverse && a->clear == b->clear && a->finalize == b->finalize &&
+    return strcmp(a->name, b->name) == 0 && a->size == b->size && a->item_size == b->item_size &&
+           a->flags == b->flags && a->shape == b->shape && a->traverse == b->traverse &&
+           a->clear == b->clear && a->finalize == b->finalize &&
            a->destroy == b->destroy && a->reference_count == b->reference_count &&
            memcmp(a->references, b->references, a->reference_count * sizeof *a->references) == 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Types: made from specifications, numbered for the whole process, alive as long as their heap. The table of numbers is a
- * reserved range that never moves, so that it is read without a lock; numbers are given under one.
+ * Types: made from specifications, numbered for the whole process, alive as long as their heap. The table of numbers
+ * is a reserved range that never moves, so that it is read without a lock; numbers are given under one.
  */
 #include <errno.h>
 #include <pthread.h>

@@ -36,7 +36,8 @@ count_reference(void *referent, void *context)
     if (cell == NULL)
         po_check_foreign(verify->heap, referent);
     else if (po_read_info(po_header(referent)) == 0)
-        po_fault("a reference to an object that was released: its count was less than the references to it", NULL, NULL);
+        po_fault("a reference to an object that was released: its count was less than the references to it", NULL,
+                 NULL);
     else
         ++*cell;
 }

@@ -261,8 +261,8 @@ po_weak_destroy(po_weak *weak)
 
 /* ---- The object dies ---- */
 
-/* Clears the object's weak references: all, or only those with callbacks. Adds those to be called to `list`, in the order
- * in which they were created. */
+/* Clears the object's weak references: all, or only those with callbacks. Adds those to be called to `list`, in the
+ * order in which they were created. */
 static void
 clear(po_heap *heap, void *object, bool all, bool call, struct po_weak **list)
 {

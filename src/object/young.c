@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * The young: a log of tracked objects as they are made, and the middle generation, a list. An entry whose object died
- * stays until the log is compacted; it points to a block that is free, or has a newer object, which has an entry of its
- * own. Large objects have their number as an entry. Whatever is in neither is old. The log's first entry is NULL, so that a release may look at the last one.
+ * stays until the log is compacted; it points to a block that is free, or has a newer object, which has an entry of
+ * its own. Large objects have their number as an entry. Whatever is in neither is old. The log's first entry is NULL,
+ * so that a release may look at the last one.
  *
  * When the log cannot grow it is given up: its objects are then old, and the next collection is one of all.
  */
@@ -143,7 +144,8 @@ po_young_log_slow(po_heap *heap, void *entry)
         po_young_sync(heap);
         compact(heap, &heap->young, 1);
         size_t capacity = heap->young.capacity;
-        if (heap->young.count > capacity / 2 && (2 * capacity > LOG_MAX || !po_array_reserve(&heap->young, 2 * capacity)))
+        bool crowded = heap->young.count > capacity / 2;
+        if (crowded && (2 * capacity > LOG_MAX || !po_array_reserve(&heap->young, 2 * capacity)))
             heap->young_lost = heap->young.count == heap->young.capacity || 2 * capacity > LOG_MAX;
         use_log(heap);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Points 3 and 4: finalizers, resurrection, and the order of a collection. After CPython's test_finalization, as far as
- * it applies.
+ * Points 3 and 4: finalizers, resurrection, and the order of a collection. After CPython's test_finalization, as far
+ * as it applies.
  */
 #include "support.h"
 
@@ -31,7 +31,8 @@ resurrect_number_1(void *object)
 static void
 drop_ring(po_type *type)
 {
-    struct hooked *one = new_hooked(type, 1, NULL), *two = new_hooked(type, 2, NULL), *three = new_hooked(type, 3, NULL);
+    struct hooked *one = new_hooked(type, 1, NULL), *two = new_hooked(type, 2, NULL);
+    struct hooked *three = new_hooked(type, 3, NULL);
     one->next = po_incref(two);
     two->next = po_incref(three);
     three->next = po_incref(one);

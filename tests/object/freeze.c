@@ -23,7 +23,8 @@ Test(freeze, frozen_objects_are_left_alone)
 {
     po_heap *heap = new_heap();
     po_type *type = node_type(heap);
-    po_type *seen = po_type_create(heap, &(struct po_type_spec){.name = "seen", .size = 8, .traverse = count_traversal});
+    po_type *seen = po_type_create(
+        heap, &(struct po_type_spec){.name = "seen", .size = 8, .traverse = count_traversal});
     void *objects[10], *large = po_new_items(
         po_type_create(heap, &(struct po_type_spec){.name = "v", .item_size = 8, .items_are_references = true}), 100);
     for (int i = 0; i < 10; i++)

@@ -2,8 +2,8 @@
  *
  * Random operations on a heap, and a naive model of it beside: which objects there are, what they refer to, how many
  * references the program holds, and what follows from that by brute force. After each operation what has died must be
- * unreachable, counts must be those of the model, weak references must agree with both; after a full collection all that
- * is unreachable must be dead.
+ * unreachable, counts must be those of the model, weak references must agree with both; after a full collection all
+ * that is unreachable must be dead.
  *
  *   object_random SEED OPERATIONS [MODE...]    modes: finalizers steps freeze memory transfer automatic
  */

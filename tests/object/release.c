@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Point 2: a release of any depth takes constant C stack, no memory, and does not fail; also on a thread of 64 KiB. And
- * what is not linked in the usual way.
+ * Point 2: a release of any depth takes constant C stack, no memory, and does not fail; also on a thread of 64 KiB.
+ * And what is not linked in the usual way.
  */
 #include "support.h"
 
