@@ -54,7 +54,7 @@ endif()
 
 install(TARGETS ${libraries} EXPORT poolmalloc)
 install(FILES include/poolmalloc.h include/poolobject.h include/poolobject.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-install(FILES LICENSE README.md docs/statistics.md docs/statistics.schema.json DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES LICENSE README.md docs/statistics.md docs/statistics.schema.json docs/objects.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES src/poolmalloc.options src/poolmalloc_static.options src/poolmalloc_wrap.options
   DESTINATION ${CMAKE_INSTALL_LIBDIR})
 
