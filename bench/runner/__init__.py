@@ -14,6 +14,7 @@ callgrind   instructions per malloc/free pair
 syscalls    system calls per run
 inputs      the files the programs read
 machine     what the machine is
+objects     bench/run --objects, the whole of it
 """
 
 

@@ -12,7 +12,7 @@ import tempfile
 
 BINDING = re.compile(r"binding file (.+?) \[\d+\] to (.+?) \[\d+\]: normal symbol `(malloc|calloc|realloc|free)'")
 STDERR_TAIL = 300
-CONFIGURATION = ("MALLOC_", "POOLMALLOC_", "MIMALLOC_", "TCMALLOC_", "TBB_MALLOC_")
+CONFIGURATION = ("MALLOC_", "POOLMALLOC_", "POOLOBJECT_", "GC_", "MIMALLOC_", "TCMALLOC_", "TBB_MALLOC_")
 
 
 def same_file(left, right):

@@ -1,0 +1,68 @@
+;; SPDX-License-Identifier: MIT
+;; objects.scm CASE SIZE [PARAMETER]: a few of the object benchmarks in Guile. The graphs are those of graphs.c; a node is
+;; a pair, the smallest thing with two references.
+(use-modules (ice-9 format))
+
+(define (cpu) (/ (get-internal-run-time) (exact->inexact internal-time-units-per-second)))
+(define (each seconds operations) (format #t "each ~,6f ns\n" (/ (* seconds 1e9) operations)))
+(define (checksum value) (format #t "checksum ~d -\n" value))
+
+(define (build depth)
+  (if (= depth 0)
+      (cons #f #f)
+      (let ((left (build (- depth 1))))
+        (cons left (build (- depth 1))))))
+
+(define (check node)
+  (if (car node) (+ 1 (check (car node)) (check (cdr node))) 1))
+
+(define (trees depth unused)
+  (let* ((start (cpu))
+         (stretch (check (build (+ depth 1))))
+         (lasting (build depth)))
+    (let loop ((small 4) (nodes stretch))
+      (if (<= small depth)
+          (let again ((i (ash 1 (+ (- depth small) 4))) (nodes nodes))
+            (if (> i 0)
+                (again (- i 1) (+ nodes (check (build small))))
+                (loop (+ small 2) nodes)))
+          (let ((all (+ nodes (check lasting))))
+            (each (- (cpu) start) all)
+            (checksum all))))))
+
+(define (linked-list total length)
+  (let ((start (cpu)))
+    (let loop ((done 0) (walked 0))
+      (if (< done total)
+          (let fill ((i 0) (first #f))
+            (if (< i length)
+                (fill (+ i 1) (cons #f first))
+                (let walk ((node first) (walked walked))
+                  (if node (walk (cdr node) (+ walked 1)) (loop (+ done length) walked)))))
+          (begin
+            (each (- (cpu) start) total)
+            (checksum walked))))))
+
+(define (rings total length)
+  (let ((start (cpu)))
+    (let loop ((done 0))
+      (when (< done total)
+        (let ((first (cons #f #f)))
+          (let grow ((i 1) (last first))
+            (if (< i length)
+                (let ((node (cons #f #f)))
+                  (set-cdr! last node)
+                  (grow (+ i 1) node))
+                (set-cdr! last first))))
+        (loop (+ done length))))
+    (gc)
+    (each (- (cpu) start) total)))
+
+(define words (cdr (command-line)))
+(define cases `(("trees" . ,trees) ("list" . ,linked-list) ("rings" . ,rings)))
+(if (or (< (length words) 2) (not (assoc (car words) cases)))
+    (begin
+      (display "usage: objects.scm CASE SIZE [PARAMETER]\n" (current-error-port))
+      (exit 2))
+    ((cdr (assoc (car words) cases)) (string->number (cadr words))
+     (if (null? (cddr words)) 0 (string->number (caddr words)))))
