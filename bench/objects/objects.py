@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """objects.py CASE SIZE [PARAMETER]: the object benchmarks in CPython. The graphs are those of graphs.c."""
 import gc
+import os
 import sys
 import time
 import weakref
@@ -223,11 +224,12 @@ def full(size, at_random):
     del nodes
     gc.collect()
     start = cpu()
-    for _ in range(3):
+    times = 1 if size > 2000000 else 3
+    for _ in range(times):
         gc.collect()
-    each((cpu() - start) / 3, size)
-    while root is not None:  # the list is longer than a release may go deep
-        root = root.right
+    each((cpu() - start) / times, size)
+    sys.stdout.flush()
+    os._exit(0 if root else 1)  # what takes the list apart is not measured
 
 
 def rings(total, length):
