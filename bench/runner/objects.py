@@ -135,7 +135,7 @@ CASES = [
     Case("cycle", "rings-1", "nodes that refer to themselves", "rings", (2 * M, 1), (200 * K, 1), (*COLLECTED, *OTHERS)),
     Case("cycle", "rings-10", "rings of ten", "rings", (2 * M, 10), (200 * K, 10), (*COLLECTED, *OTHERS)),
     Case("cycle", "rings-1000", "rings of a thousand", "rings", (2 * M, 1000), (200 * K, 1000), (*COLLECTED, *OTHERS)),
-    Case("cycle", "rings-1m", "rings of a million", "rings", (2 * M, 1 * M), None, (*COLLECTED, *OTHERS)),
+    Case("cycle", "rings-1m", "rings of a million", "rings", (2 * M, 1 * M), None, (*COLLECTED, "guile", "nim")),
     Case("cycle", "hub", "small rings through a hub of 100,000", "hub", (2 * M, 100 * K), (200 * K, 100 * K), COLLECTED),
     Case("cycle", "request", "requests: rings of five with 50 KB", "request", (50 * K, 0), (3 * K, 0), COLLECTED,
          rounds=3),
