@@ -2,6 +2,7 @@
 //
 // objects-shared_ptr CASE SIZE [PARAMETER]: the cases that std::shared_ptr on glibc's malloc can do. The graphs are those
 // of graphs.c. The program has started a thread before, so counts are atomic, as in every program of several threads.
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <thread>
@@ -293,8 +294,13 @@ void finalize(uint64_t size, uint64_t)
     bench_checksum(finalized);
 }
 
+std::atomic<int> waiting;
+
 double thread_seconds(const std::shared_ptr<leaf> *shared, uint64_t size)
 {
+    waiting--;
+    while (waiting.load() > 0)
+        std::this_thread::yield();
     double start = bench_clock(CLOCK_THREAD_CPUTIME_ID);
     if (shared != nullptr)
         for (uint64_t i = 0; i < size; i++) {
@@ -308,6 +314,7 @@ double thread_seconds(const std::shared_ptr<leaf> *shared, uint64_t size)
 
 double together(int count, const std::shared_ptr<leaf> *shared, uint64_t size, double *cpu)
 {
+    waiting = count;
     double spent[2] = {}, start = bench_clock(CLOCK_MONOTONIC);
     std::vector<std::thread> threads;
     for (int i = 0; i < count; i++)

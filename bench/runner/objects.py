@@ -272,7 +272,7 @@ def number(value):
 
 
 def spread(figure):
-    return "±%.0f %%" % (100 * figure.spread())
+    return "±%.0f %%" % (100 * figure.spread()) if figure.count > 1 else "(once)"
 
 
 def table(head, rows):
@@ -290,7 +290,8 @@ def cell(results, case, peer, metric, scale=1.0):
     if peer == OURS:
         return "**%s** %s" % (number(figure.median * scale), spread(figure))
     ratio = results.ratio(case, OURS, peer, metric)
-    return number(figure.median * scale) + (" (%s %s)" % (number(ratio.median), spread(ratio)) if ratio else "")
+    return number(figure.median * scale) + (
+        " (%s)" % " ".join([number(ratio.median)] + [spread(ratio)] * (ratio.count > 1)) if ratio else "")
 
 
 def comparison(results, cases, metric_of, scale=1.0):
@@ -339,8 +340,8 @@ def floats(case, peer):
 
 def least_memory(case):
     def find(results):
-        other = min((f.median, peer) for peer in results.allocators if peer not in (OURS, BOUNDED)
-                    for f in [results.figure(case, peer, "peak_rss")] if f) if len(results.allocators) > 1 else None
+        other = min(((f.median, peer) for peer in results.allocators if peer not in (OURS, BOUNDED)
+                     for f in [results.figure(case, peer, "peak_rss")] if f), default=None)
         return results.ratio(case, OURS, other[1], "peak_rss") if other else None
     return find
 
@@ -390,7 +391,7 @@ def pauses(results):
 def markdown(results, drawn):
     data = results.data
     rounds = max((run["round"] for run in data["runs"]), default=0)
-    lines = ["%s, %d rounds%s, interleaved; medians." % (data["date"], rounds, ", quick" if data["quick"] else ""), "",
+    lines = ["%s, %d round(s)%s, interleaved; medians." % (data["date"], rounds, ", quick" if data["quick"] else ""), "",
              machine.text(data["machine"]) + ".", "",
              "Peers: %s." % ", ".join("%s (%s)" % (name, about["version"]) for name, about in data["allocators"].items()),
              ""]
