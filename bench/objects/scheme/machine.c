@@ -16,7 +16,8 @@
 #include <string.h>
 
 #define MAX_FRAMES 4000000
-#define SPARE_FRAMES 10000 /* for the handler of that error */
+#define SPARE_FRAMES 10000 /* for the handler of that error, */
+#define MAX_TOO_DEEP 100   /* and for handlers of its handler's errors */
 
 static volatile sig_atomic_t interrupted;
 
@@ -62,8 +63,9 @@ drop(struct scheme *s, size_t count)
 static bool
 push_frame(struct scheme *s)
 {
-    if (s->frame_count >= (s->too_deep ? MAX_FRAMES + SPARE_FRAMES : MAX_FRAMES)) {
-        s->too_deep = true;
+    if (s->frame_count >= MAX_FRAMES + s->too_deep * SPARE_FRAMES) {
+        if (s->too_deep < MAX_TOO_DEEP)
+            s->too_deep++;
         fail(s, NULL, "the recursion is too deep");
         return false;
     }
@@ -127,7 +129,7 @@ machine_reset(struct scheme *s)
         po_decref(frame.code);
         po_decref(frame.environment);
     }
-    s->too_deep = false;
+    s->too_deep = 0;
     if (s->nil != NULL) {
         po_set(&s->handlers, s->nil);
         po_set(&s->winds, s->nil);
@@ -151,8 +153,14 @@ machine_place(struct scheme *s, value *file, uint32_t *line)
             return true;
         }
         if (i-- == 0)
-            return false;
+            break;
     }
+    /* All of them were left by tail calls: the expression of the top level. */
+    if (s->program == NULL || s->program->file == s->prelude)
+        return false;
+    *file = s->program->file;
+    *line = s->program->instructions[0].line;
+    return true;
 }
 
 /* ---- Calls ---- */
@@ -594,6 +602,7 @@ run(struct scheme *s, struct code *code)
     po_clear(&s->condition);
     interrupted = 0;
     s->finished = false;
+    s->program = code;
     s->code = po_incref(code);
     s->next = code->instructions;
     while (!s->finished && !s->exiting)
@@ -602,6 +611,7 @@ run(struct scheme *s, struct code *code)
     bool good = s->finished && s->condition == NULL;
     value result = good ? pop(s) : NULL;
     machine_reset(s);
+    s->program = NULL;
     return result;
 }
 

@@ -123,9 +123,11 @@
   (let loop ((i 0))
     (cond ((= i (string-length s)) #f) ((char=? (string-ref s i) c) i) (else (loop (+ i 1))))))
 
+; No table of a program has this pair as a value.
+(define %missing (list 'missing))
 (define (hash-table-ref table key . failure)
-  (let ((found (hash-table-ref/default table key table)))
-    (cond ((not (eq? found table)) found)
+  (let ((found (hash-table-ref/default table key %missing)))
+    (cond ((not (eq? found %missing)) found)
           ((pair? failure) ((car failure)))
           (else (error "hash-table-ref: no such key:" key)))))
 (define (hash-table-keys table) (%map1 car (hash-table->alist table)))

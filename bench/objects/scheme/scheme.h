@@ -205,7 +205,9 @@ struct scheme {
     struct code *code;
     struct environment *environment;
     const struct instruction *next;
-    bool finished, too_deep;
+    struct code *program; /* what run was given; borrowed: the caller of run keeps it */
+    size_t too_deep; /* errors of too deep a recursion that were raised since the stacks were short */
+    bool finished;
 
     /* The compiler's place in the source. */
     value compile_file; /* NULL: it is not at work */

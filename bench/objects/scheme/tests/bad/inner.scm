@@ -1,0 +1,4 @@
+(for-each
+  (lambda (x)
+    (display (+ x "1")))
+  (list 1))

@@ -1,0 +1,7 @@
+(define x 1)
+(display "before")
+(newline)
+(define (f y)
+  (car y))
+(f x)
+(display "never")

@@ -1,0 +1,3 @@
+(display "x")
+(let ((a 1)
+  (display a)

@@ -1,0 +1,101 @@
+; Cyclic structures: what the collector finds. Weak boxes show when something is gone.
+
+(define (ring n)
+  (let* ((first (list 0)) (last first))
+    (do ((i 1 (+ i 1))) ((= i n))
+      (set-cdr! last (list i))
+      (set! last (cdr last)))
+    (set-cdr! last first)
+    first))
+
+; A ring lives as long as something refers to it, and a weak box does not.
+(define r (ring 10))
+(define weak (make-weak-box r))
+(gc)
+(writeln (eq? (weak-box-value weak) r))
+(writeln (list-ref r 25))
+(writeln (list? r))
+(writeln r)
+(writeln (guard (e (#t (condition/report-string e))) (length r)))
+(set! r #f)
+(gc)
+(writeln (weak-box-value weak))
+
+; Without a ring the count is enough: gone at once.
+(define x (list 1 2 3))
+(set! weak (make-weak-box x))
+(set! x #f)
+(writeln (weak-box-value weak))
+
+; A closure in its own environment.
+(define (loop-maker) (define (self) self) self)
+(define f (loop-maker))
+(set! weak (make-weak-box f))
+(set! f #f)
+(gc)
+(writeln (weak-box-value weak))
+
+; A table that has itself as a key's value, a vector that has itself as an item, a pair that is its own car and cdr.
+(define t (make-hash-table))
+(hash-table-set! t 'self t)
+(define v (make-vector 3 0))
+(vector-set! v 1 v)
+(define p (cons 1 2))
+(set-car! p p)
+(set-cdr! p p)
+(define boxes (map make-weak-box (list t v p)))
+(writeln (eq? (hash-table-ref t 'self) t))
+(writeln (eq? (vector-ref (vector-ref v 1) 1) v))
+(writeln (eq? (cdr (car p)) p))
+(set! t #f) (set! v #f) (set! p #f)
+(gc)
+(writeln (map weak-box-value boxes))
+
+; A continuation that is kept in the environment it captured.
+(define (keep) (let ((k #f)) (call/cc (lambda (c) (set! k c))) (make-weak-box k)))
+(define kept (keep))
+(gc)
+(writeln (weak-box-value kept))
+
+; A doubly linked list, edited.
+(define (node value) (vector value #f #f))
+(define (link! a b) (vector-set! a 2 b) (vector-set! b 1 a))
+(define (make-chain n)
+  (let ((head (node 0)))
+    (let loop ((last head) (i 1))
+      (if (= i n) head (let ((next (node i))) (link! last next) (loop next (+ i 1)))))))
+(define (chain->list head) (if head (cons (vector-ref head 0) (chain->list (vector-ref head 2))) '()))
+(define (unlink! n) (link! (vector-ref n 1) (vector-ref n 2)))
+(define head (make-chain 8))
+(unlink! (vector-ref (vector-ref head 2) 2))
+(writeln (chain->list head))
+(define back (let loop ((n head)) (if (vector-ref n 2) (loop (vector-ref n 2)) n)))
+(writeln (let loop ((n back) (items '())) (if n (loop (vector-ref n 1) (cons (vector-ref n 0) items)) items)))
+(set! head #f)
+(set! back #f)
+
+; A graph: every node refers to every other. Made and dropped many times, memory does not grow.
+(define (clique n)
+  (let ((nodes (map (lambda (i) (make-vector n #f)) (iota n))))
+    (for-each (lambda (node)
+                (let fill ((i 0) (others nodes))
+                  (if (pair? others)
+                      (begin (vector-set! node i (car others)) (fill (+ i 1) (cdr others))))))
+              nodes)
+    nodes))
+(gc)
+(define before (object-count))
+(do ((i 0 (+ i 1))) ((= i 30)) (clique 12))
+(gc)
+(writeln (< (- (object-count) before) 200)) ; small integers are made at their first use and stay
+(writeln (length (clique 5)))
+
+; Equal rings, equal printing.
+(define (small) (let ((l (list 1 2))) (set-cdr! (cdr l) l) l))
+(writeln (small))
+(writeln (equal? (small) (small)))
+(define nest (list 1))
+(set-car! nest nest)
+(define text (call-with-output-string (lambda (port) (write nest port))))
+(writeln (substring text 0 5))
+(writeln (< (string-length text) 1000))
