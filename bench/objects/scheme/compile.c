@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Data to code for the machine. An expression is borrowed from whoever compiles it, and so is everything in it: names of
- * variables are used without counting them. What the compiler makes, constants and lists of names, it owns.
+ * Data to code for the machine. An expression is borrowed from whoever compiles it, and so is everything in it: names
+ * of variables are used without counting them. What the compiler makes, constants and lists of names, it owns.
  *
  * A tail expression ends in a return or a tail call by itself; every other one leaves a value on the stack.
  */
@@ -225,7 +225,7 @@ add_definitions(struct unit *u, struct list *names, value body)
     return good;
 }
 
-/* Takes the list of variables that the environment starts with. `scope` is the caller's, as long as the scope is open. */
+/* Takes the list of variables that the environment starts with. `scope` is the caller's while the scope is open. */
 static bool
 open_scope(struct unit *u, struct scope *scope, struct list *names, value body)
 {

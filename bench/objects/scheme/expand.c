@@ -215,8 +215,8 @@ expand_quasiquote(struct scheme *s, value x)
 
 /* ---- Errors, promises ---- */
 
-/* (guard (v clause ...) body ...) leaves the body with a thunk, which is called outside: what the clauses do runs without
- * the guard, and in a tail position.
+/* (guard (v clause ...) body ...) leaves the body with a thunk, which is called outside: the clauses run without the
+ * guard, and in a tail position.
  *   ((call/cc (lambda (k)
  *      (with-exception-handler
  *        (lambda (v) (k (lambda () (cond clause ... (else (raise v))))))

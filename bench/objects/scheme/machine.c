@@ -5,7 +5,7 @@
  * a count being touched.
  *
  * A call in tail position replaces the code and the environment; any other one leaves a frame. The C stack is not used
- * for calls of Scheme procedures, so recursion ends with memory (MAX_FRAMES), and a continuation is a copy of two arrays.
+ * for calls of Scheme procedures, so recursion ends with memory (MAX_FRAMES), and a continuation copies two arrays.
  */
 #include "scheme.h"
 
@@ -576,8 +576,8 @@ step(struct scheme *s, const struct instruction *i)
 
 /* ---- Running ---- */
 
-/* The error becomes a call of the prelude's raise, as if the instruction that failed had been that. What was on the stack
- * stays there until somebody leaves with a continuation. */
+/* The error becomes a call of the prelude's raise, as if the instruction that failed had been that. What was on
+ * the stack stays there until somebody leaves with a continuation. */
 static bool
 raise_condition(struct scheme *s)
 {

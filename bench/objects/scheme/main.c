@@ -209,7 +209,7 @@ main(int count, char **arguments)
     }
     size_t forgotten = scheme_destroy(&s);
     if (forgotten != 0) {
-        fprintf(stderr, "scheme: %zu objects are still referenced: the interpreter forgot to give them back\n", forgotten);
+        fprintf(stderr, "scheme: %zu objects are still referenced, a bug of the interpreter\n", forgotten);
         return 70;
     }
     return status;

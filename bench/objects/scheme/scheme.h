@@ -16,19 +16,19 @@
  * How references are kept
  *
  *   There is no list of roots, no registration of local variables, no conservative scan of the C stack. The library
- *   counts references; a collection subtracts the references it finds inside objects from the counts, and an object with
+ *   counts references; a collection subtracts those it finds inside objects from the counts, and an object with
  *   a count left over is referred to from outside. So a C variable is a root exactly because it owns a count: while it
  *   does, any function may be called that allocates and therefore may collect.
  *
  *   Three rules, which hold for every function in these files unless its comment says otherwise:
  *     1. Arguments are borrowed: the caller keeps them alive, the function does not give them back.
- *     2. A `value` that is returned is new: the caller owns it. It ends in po_decref, in an object, or is returned again.
+ *     2. A `value` that is returned is new: the caller owns it. It ends in po_decref or in an object, or is returned.
  *     3. NULL as a result means failure: s->condition has the error, or is NULL when memory ran out. Names that end in
- *        _steal take over their arguments, also when they fail, and fail when an argument is NULL. So constructors nest:
- *        cons_steal(s, make_text(s, ...), po_incref(rest)) needs one check, of its result.
+ *        _steal take over their arguments, also when they fail, and fail when an argument is NULL. So constructors
+ *        nest: cons_steal(s, make_text(s, ...), po_incref(rest)) needs one check, of its result.
  *
- *   A borrowed reference is safe for as long as its owner keeps it. An item of a list that the program can change is not
- *   safe across anything that runs the program; but primitives never run the program, the machine does.
+ *   A borrowed reference is safe for as long as its owner keeps it. An item of a list that the program can change is
+ *   not safe across anything that runs the program; but primitives never run the program, the machine does.
  */
 #ifndef SCHEME_H
 #define SCHEME_H
@@ -225,7 +225,7 @@ struct scheme {
 bool scheme_create(struct scheme *s, size_t memory_limit);
 size_t scheme_destroy(struct scheme *s); /* objects that something still refers to: a bug of the interpreter */
 
-/* A type's number is in the header of an object, so this is one load and one comparison. */
+/* An object knows its type: values need no tags of their own. */
 static inline bool
 is(const struct scheme *s, value v, enum type type)
 {

@@ -41,8 +41,8 @@ destroy_weak_box(void *object)
     po_weak_destroy(((struct weak_box *)object)->weak);
 }
 
-/* PO_ACYCLIC is a promise that lets the collector leave objects out: nothing that such an object refers to leads back to
- * it. True of text (it has bytes of the library only), not of code: its constants can be changed by the program. */
+/* PO_ACYCLIC is a promise that lets the collector leave objects out: nothing that such an object refers to leads back
+ * to it. True of text (it has bytes of the library only), not of code: its constants can be changed by the program. */
 static const struct po_type_spec specs[TYPES] = {
     [TYPE_SINGLETON] = {.name = "singleton", .size = sizeof(struct singleton), .flags = PO_ACYCLIC},
     [TYPE_PAIR] = {.name = "pair", .size = sizeof(struct pair), .references = pair_references},
