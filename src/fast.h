@@ -17,8 +17,8 @@ pm_fast_malloc(size_t size)
     if (PM_UNLIKELY(size > PM_TABLE_MAX))
         return pm_malloc_large(size);
     struct pm_heap *heap = pm_heap_current;
-    unsigned number = heap->magazine_of[(size + PM_GRANULE - 1) >> PM_GRANULE_SHIFT];
-    void *block = pm_magazine_pop(&heap->magazines[number]);
+    size_t offset = heap->magazine_offset[(size + PM_GRANULE - 1) >> PM_GRANULE_SHIFT];
+    void *block = pm_magazine_pop((struct pm_magazine *)((char *)heap->magazines + offset));
     return PM_LIKELY(block != NULL) ? block : pm_malloc_slow(size);
 }
 

@@ -43,8 +43,10 @@ pm_heap_create(void)
     struct pm_heap *heap = pm_os_map(pm_round_up(bytes, pm_os_page_size()));
     if (heap == NULL)
         return NULL;
-    for (unsigned granules = 0; granules < PM_GRANULE_COUNT; granules++)
-        heap->magazine_of[granules] = (uint8_t)pm_magazine_of_granules(granules, pm_options.alignment);
+    for (unsigned granules = 0; granules < PM_GRANULE_COUNT; granules++) {
+        unsigned number = pm_magazine_of_granules(granules, pm_options.alignment);
+        heap->magazine_offset[granules] = (uint16_t)(number * sizeof(struct pm_magazine));
+    }
     heap->slots_count = pm_magazine_slots();
     heap->keep.base = KEEP_BASE;
     struct pm_heap *none = NULL;

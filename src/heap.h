@@ -32,7 +32,7 @@ struct pm_class_counts {
 };
 
 /* Room for the first entries of every class; what is left of the page (below). */
-#define PM_FIRST_SLOTS 208u
+#define PM_FIRST_SLOTS 192u
 
 /* The pools of one class. */
 struct pm_class_pools {
@@ -73,14 +73,16 @@ struct pm_heap {
     _Alignas(PM_CACHE_LINE) uint64_t system_allocations, system_bytes; /* requests passed on */
     uint64_t flushed_at;     /* when all magazines were flushed last (purge.h) */
     unsigned owner;          /* the thread's number (lock.h); guarded by the registry's lock */
-    /* The magazine for malloc, by the request's size in granules. Compact mode is other numbers in here. */
-    uint8_t magazine_of[PM_GRANULE_COUNT];
+    /* The magazine for malloc, by the request's size in granules, in bytes from the first magazine. Compact mode is other
+     * numbers in here. */
+    uint16_t magazine_offset[PM_GRANULE_COUNT];
     /* The entries of the magazines, dealt out as magazines grow: these, and those at the end. */
     void *first_slots[PM_FIRST_SLOTS];
     _Alignas(sizeof(struct pm_magazine)) struct pm_magazine magazines[PM_MAGAZINE_COUNT];
     void *slots[];
 };
 
+_Static_assert(PM_MAGAZINE_COUNT * sizeof(struct pm_magazine) <= UINT16_MAX, "an offset of a magazine fits 16 bits");
 _Static_assert(offsetof(struct pm_heap, lock) % PM_POOL_SIZE == 0, "the lock begins a page");
 _Static_assert(offsetof(struct pm_heap, magazines) + (PM_CLASS_LAST + 1) * sizeof(struct pm_magazine) ==
                    offsetof(struct pm_heap, lock) + PM_POOL_SIZE,

@@ -47,7 +47,8 @@ Test(heap, a_new_heap_is_empty, .init = make_heap)
         REQUIRE(!pm_magazine_push(&heap->magazines[number], heap), "magazine %u is not full", number);
     }
     for (size_t size = 0; size <= PM_TABLE_MAX; size++)
-        REQUIRE(heap->magazine_of[(size + 7) / 8] == pm_magazine_of_granules((size + 7) / 8, 16), "size %zu", size);
+        REQUIRE(heap->magazine_offset[(size + 7) / 8] / sizeof(struct pm_magazine) ==
+                    pm_magazine_of_granules((size + 7) / 8, 16), "size %zu", size);
     REQUIRE(!pm_magazine_flush_all(heap), "an empty heap was flushed");
     pm_heap_verify(heap);
 }
@@ -57,14 +58,16 @@ Test(heap, in_compact_mode_every_class_serves)
     pm_options.alignment = 8;
     make_heap();
     for (size_t size = 0; size <= 512; size++)
-        REQUIRE(heap->magazine_of[(size + 7) / 8] == (size <= 8 ? 1 : (size + 7) / 8), "size %zu", size);
+        REQUIRE(heap->magazine_offset[(size + 7) / 8] / sizeof(struct pm_magazine) == (size <= 8 ? 1 : (size + 7) / 8),
+                "size %zu", size);
 }
 
 /* The heap of threads that have none yet; that of threads that had one is a copy of it (process.c). */
 Test(heap, the_empty_heap_stays_empty)
 {
     for (size_t granules = 0; granules < PM_GRANULE_COUNT; granules++) {
-        struct pm_magazine *magazine = &pm_heap_none.magazines[pm_heap_none.magazine_of[granules]];
+        size_t number = pm_heap_none.magazine_offset[granules] / sizeof(struct pm_magazine);
+        struct pm_magazine *magazine = &pm_heap_none.magazines[number];
         REQUIRE(pm_magazine_pop(magazine) == NULL && !pm_magazine_push(magazine, heap), "%zu granules", granules);
     }
 }
