@@ -289,8 +289,8 @@ PO_API void po_gc_set_callback(po_heap *heap,
 PO_API po_weak *po_weak_create(void *object, void (*callback)(po_weak *weak, void *context), void *context);
 /* A new reference to the object, or NULL. */
 PO_API void *po_weak_get(po_weak *weak);
-/* The weak reference is part of `owner`, an object that will destroy it: when both die in the same collection the
- * callback is not called. The owner is not kept alive. */
+/* The weak reference is part of `owner`, an object that will destroy it: in a collection that finds the owner
+ * unreachable the callback is not called, however the object dies. The owner is not kept alive. */
 PO_API void po_weak_set_owner(po_weak *weak, const void *owner);
 /* NULL is allowed. The callback is not called any more. */
 PO_API void po_weak_destroy(po_weak *weak);

@@ -7,6 +7,7 @@
  * From the first step on the collector holds a reference to each, so none dies before its turn, whatever the program's
  * code does.
  */
+#include "carry.h"
 #include "release.h"
 #include "store.h"
 
@@ -47,9 +48,14 @@ run_program(po_heap *heap, struct po_array *garbage)
         drop_holds(garbage->items, count);
         return false;
     }
+    po_weak_spare(heap, garbage->items, alive);
     drop_holds(garbage->items, alive);
     garbage->items += alive;
     garbage->count -= alive;
+    if (!po_weak_condemn(heap, garbage->items, garbage->count)) {
+        drop_holds(garbage->items, garbage->count);
+        return false;
+    }
     return true;
 }
 
@@ -109,12 +115,13 @@ end_all(po_heap *heap, const struct po_array *garbage, bool any, uint64_t *uncol
             ++*uncollectable;
 }
 
-size_t
-po_dispose(po_heap *heap, struct po_array *garbage, uint64_t *uncollectable, bool *put_off)
+static size_t
+dispose(po_heap *heap, const struct po_array *garbage, uint64_t *uncollectable, bool *put_off)
 {
     struct po_array rest = *garbage;
     /* The memory of the second trial is there before any code of the program runs. */
-    if ((heap->has_finalizers || po_weak_any(heap)) && !po_subset_reserve(heap, &rest)) {
+    if (((heap->has_finalizers || po_weak_any(heap)) && !po_subset_reserve(heap, &rest)) ||
+        !po_weak_condemn(heap, rest.items, rest.count)) {
         *put_off = true;
         return 0;
     }
@@ -128,6 +135,7 @@ po_dispose(po_heap *heap, struct po_array *garbage, uint64_t *uncollectable, boo
         for (size_t i = 0; i < rest.count; i++)
             if (po_has_flag(rest.items[i], PO_HAS_WEAK))
                 po_weak_clear_all(heap, rest.items[i]);
+    heap->ending = true;
     bool any = false; /* that cannot be cleared */
     for (size_t i = 0; i < rest.count; i++) {
         po_type *type = po_type_in(rest.items[i]);
@@ -139,5 +147,17 @@ po_dispose(po_heap *heap, struct po_array *garbage, uint64_t *uncollectable, boo
             po_drop_references(rest.items[i], type);
     }
     end_all(heap, &rest, any, uncollectable);
+    heap->ending = false;
     return rest.count;
+}
+
+size_t
+po_dispose(po_heap *heap, struct po_array *garbage, uint64_t *uncollectable, bool *put_off)
+{
+    struct po_carries condemned = {0};
+    heap->condemned = &condemned;
+    size_t found = dispose(heap, garbage, uncollectable, put_off);
+    heap->condemned = NULL;
+    po_carry_free(&condemned);
+    return found;
 }

@@ -109,7 +109,8 @@ struct po_array {
     size_t count, capacity;
 };
 
-struct po_large; /* store.h */
+struct po_large;   /* store.h */
+struct po_carries; /* carry.h */
 
 enum { PO_DEBUG_LEAK = 1, PO_DEBUG_TORTURE = 2, PO_DEBUG_VERIFY = 4, PO_DEBUG_THREAD = 8, PO_DEBUG_STATS = 16 };
 
@@ -176,7 +177,9 @@ struct po_heap {
     struct po_weak_table *weak_table;
     struct po_weak *weak_free;
     struct po_weak_page *weak_pages;
-    size_t weak_count;
+    size_t weak_count, weak_owned; /* owned: of these, with an owner */
+    struct po_carries *condemned;  /* while garbage ends: its objects, if an owner may be among them */
+    bool ending;                   /* blocks of the condemned may have new objects in them */
     struct po_strings *strings;
     po_type *string_type, *int_type;
     void *small_ints; /* array */
@@ -403,6 +406,10 @@ size_t po_dispose(po_heap *heap, struct po_array *garbage, uint64_t *uncollectab
 /* ---- weak.c ---- */
 
 void po_weak_object_dies(po_heap *heap, void *object); /* by its count: clears and calls */
+/* These objects are condemned, until heap->condemned is NULL again: a weak reference that one of them owns is not
+ * called, whenever its subject dies. They are spared again if they are resurrected. False: no memory. */
+bool po_weak_condemn(po_heap *heap, void *const *objects, size_t count);
+void po_weak_spare(po_heap *heap, void *const *objects, size_t count);
 /* Of condemned objects: clears those with a callback and calls them; then, later, all. */
 bool po_weak_clear_called(po_heap *heap, void **objects, size_t count); /* true: some were called */
 void po_weak_clear_all(po_heap *heap, void *object);

@@ -13,6 +13,7 @@
 #include <errno.h>
 
 #include "../lock.h"
+#include "carry.h"
 #include "store.h"
 
 #define PAGE_BYTES ((size_t)16384)
@@ -151,6 +152,7 @@ free_weak(struct po_weak *weak)
     weak->object = NULL;
     if (alive) {
         heap->weak_count--;
+        heap->weak_owned -= weak->owner != NULL;
         weak->next = heap->weak_free;
         heap->weak_free = weak;
         return;
@@ -220,6 +222,12 @@ po_weak_set_owner(po_weak *weak, const void *owner)
     if (weak == NULL)
         return;
     check_weak(weak, "po_weak_set_owner");
+    if (has_heap(weak)) {
+        po_heap *heap = weak->heap;
+        heap->weak_owned += (size_t)(owner != NULL) - (size_t)(weak->owner != NULL);
+        if (PM_UNLIKELY(heap->ending)) /* the owner lies where a condemned object lay */
+            po_weak_spare(heap, (void *const[]){(void *)owner}, 1);
+    }
     weak->owner = owner;
 }
 
@@ -259,10 +267,39 @@ po_weak_destroy(po_weak *weak)
     free_weak(weak);
 }
 
+/* ---- The condemned ---- */
+
+bool
+po_weak_condemn(po_heap *heap, void *const *objects, size_t count)
+{
+    struct po_carries *condemned = heap->condemned;
+    if (heap->weak_owned == 0 || condemned->count != 0)
+        return true;
+    for (size_t i = 0; i < count && !condemned->failed; i++)
+        po_carry_add(condemned, objects[i], 1);
+    return !condemned->failed;
+}
+
+void
+po_weak_spare(po_heap *heap, void *const *objects, size_t count)
+{
+    for (size_t i = 0; heap->condemned->count != 0 && i < count; i++) {
+        struct po_carry *entry = po_carry_entry(heap->condemned, objects[i]);
+        if (entry != NULL)
+            entry->count = 0;
+    }
+}
+
+static bool
+is_condemned(const po_heap *heap, const void *object)
+{
+    return object != NULL && heap->condemned != NULL && po_carry_find(heap->condemned, object) != 0;
+}
+
 /* ---- The object dies ---- */
 
 /* Clears the object's weak references: all, or only those with callbacks. Adds those to be called to `list`, in the
- * order in which they were created. */
+ * order in which they were created. One that is trash itself is not called. */
 static void
 clear(po_heap *heap, void *object, bool all, bool call, struct po_weak **list)
 {
@@ -272,7 +309,7 @@ clear(po_heap *heap, void *object, bool all, bool call, struct po_weak **list)
         if (!all && weak->callback == NULL)
             continue;
         detach(weak);
-        if (!call || weak->callback == NULL)
+        if (!call || weak->callback == NULL || is_condemned(heap, weak->owner))
             continue;
         weak->state = CALLED;
         weak->next = *list;
@@ -310,39 +347,6 @@ po_weak_any(po_heap *heap)
     return heap->weak_table != NULL && heap->weak_table->count != 0;
 }
 
-/* The collector's reference marks the condemned: an owner with one dies with them. */
-static bool
-is_condemned(void *const *objects, size_t count, const void *owner)
-{
-    for (size_t i = 0; i < count; i++)
-        if (objects[i] == owner)
-            return true;
-    return false;
-}
-
-static struct po_weak *
-drop_owned(struct po_weak *list, void *const *objects, size_t count)
-{
-    struct po_weak *kept = NULL, *next;
-    for (; list != NULL; list = next) {
-        next = list->next;
-        if (list->owner != NULL && is_condemned(objects, count, list->owner)) {
-            list->state = ALIVE; /* cleared, not called */
-            list->next = NULL;
-            continue;
-        }
-        list->next = kept;
-        kept = list;
-    }
-    struct po_weak *list_again = NULL;
-    for (; kept != NULL; kept = next) {
-        next = kept->next;
-        kept->next = list_again;
-        list_again = kept;
-    }
-    return list_again;
-}
-
 bool
 po_weak_clear_called(po_heap *heap, void **objects, size_t count)
 {
@@ -352,7 +356,6 @@ po_weak_clear_called(po_heap *heap, void **objects, size_t count)
     for (size_t i = 0; i < count; i++)
         if (po_has_flag(objects[i], PO_HAS_WEAK))
             clear(heap, objects[i], false, true, &list);
-    list = drop_owned(list, objects, count);
     bool any = list != NULL;
     call_list(list);
     return any;

@@ -714,6 +714,47 @@ Test(cpython_gc, a_callback_of_young_trash)
     young_trash_with_an_old_witness(true);
 }
 
+static unsigned trash_calls;
+
+static void
+count_trash_call(po_weak *weak, void *context)
+{
+    (void)weak, (void)context;
+    trash_calls++;
+}
+
+static void
+destroy_weak_of(void *object)
+{
+    po_weak_destroy(((struct node *)object)->right);
+}
+
+/* test_trash_weakref_clear: the weak reference is itself trash, and its subject is held by an object that the collector
+ * does not visit. No callback. */
+Test(cpython_gc, a_weak_reference_that_is_trash_is_not_called)
+{
+    po_heap *heap = new_heap();
+    static const uint16_t left[] = {0, PO_END}, both[] = {0, 8, PO_END};
+    po_type *observer = po_type_create(
+        heap,
+        &(struct po_type_spec){.name = "observer", .size = 16, .references = left, .destroy = destroy_weak_of});
+    po_type *holder = po_type_create(
+        heap, &(struct po_type_spec){.name = "holder", .size = 8, .references = left, .flags = PO_ACYCLIC});
+    po_type *plain = po_type_create(heap, &(struct po_type_spec){.name = "plain", .size = 16, .references = both});
+    struct node *a = po_new(plain), *subject = po_new(node_type(heap)), *watch = po_new(observer);
+    void **box = po_new(holder);
+    box[0] = subject;
+    watch->right = po_weak_create(subject, count_trash_call, NULL);
+    po_weak_set_owner(watch->right, watch);
+    watch->left = a;
+    a->left = watch;
+    a->right = box;
+    po_gc_collect(heap, 2);
+    cr_assert_eq(trash_calls, 0);
+    cr_assert_eq(objects_in(heap), 0);
+    cr_assert_eq(po_heap_destroy(heap), 0);
+}
+
 /* ---- Callbacks of the collector ---- */
 
 static struct event {

@@ -281,6 +281,56 @@ Test(growth, no_memory_after_finalizers)
     }
 }
 
+static int owned_calls;
+
+static void
+count_owned_call(po_weak *weak, void *context)
+{
+    (void)weak, (void)context;
+    owned_calls++;
+}
+
+static void
+destroy_owned(void *object)
+{
+    po_weak_destroy(((struct node *)object)->right);
+}
+
+/* Whoever dies first or is put off: no weak reference whose owner dies with its subject is called. */
+Test(growth, no_memory_to_know_the_owners)
+{
+    size_t found = 0;
+    int budget = 0;
+    for (; found == 0 && budget < 50; budget++) {
+        po_heap *heap = new_heap();
+        static const uint16_t references[] = {0, PO_END};
+        po_type *type = po_type_create(heap, &(struct po_type_spec){.name = "observer",
+                                                                    .size = sizeof(struct node),
+                                                                    .references = references,
+                                                                    .destroy = destroy_owned});
+        struct node *first = po_new(type), *last = first;
+        for (int i = 1; i < 3000; i++) {
+            struct node *observer = po_new(type);
+            observer->right = po_weak_create(last, count_owned_call, NULL);
+            po_weak_set_owner(observer->right, observer);
+            last->left = observer;
+            last = observer;
+        }
+        last->left = first;
+        po_memory_budget = budget;
+        found = po_gc_collect(heap, 2);
+        po_memory_budget = -1;
+        cr_assert(found == 0 || found == 3000);
+        po_heap_verify(heap);
+        cr_assert_eq(objects_in(heap), 3000 - found);
+        cr_assert_eq(po_gc_collect(heap, 2), 3000 - found);
+        cr_assert_eq(owned_calls, 0);
+        cr_assert_eq(po_heap_destroy(heap), 0);
+    }
+    cr_assert_gt(budget, 5);
+    cr_assert_eq(found, 3000);
+}
+
 Test(growth, objects_without_memory)
 {
     po_heap *heap = new_heap();

@@ -153,6 +153,115 @@ Test(weak, one_whose_owner_dies_in_the_same_collection_is_not_called)
     cr_assert_eq(po_heap_destroy(heap), 0);
 }
 
+/* A million of them: one look-up for each. */
+Test(weak, owners_are_found_in_linear_time, .timeout = 60)
+{
+    po_heap *heap = new_heap();
+    static const uint16_t references[] = {0, PO_END};
+    po_type *type = po_type_create(heap, &(struct po_type_spec){.name = "observer",
+                                                                .size = sizeof(struct node),
+                                                                .references = references,
+                                                                .destroy = destroy_owned});
+    struct node *first = po_new(type), *last = first;
+    for (int i = 1; i < 1000000; i++) {
+        struct node *observer = po_new(type);
+        observer->right = po_weak_create(last, count_call, NULL);
+        po_weak_set_owner(observer->right, observer);
+        last->left = observer;
+        last = observer;
+    }
+    last->left = first;
+    calls = 0;
+    cr_assert_eq(po_gc_collect(heap, 2), 1000000);
+    cr_assert_eq(calls, 0);
+    cr_assert_eq(po_heap_destroy(heap), 0);
+}
+
+static struct node *resurrected;
+
+static void
+resurrect_observer(void *object)
+{
+    resurrected = po_incref(object);
+}
+
+/* The weak reference to what lives is valid, and is called when that dies. */
+Test(weak, one_whose_owner_is_resurrected_is_called_later)
+{
+    po_heap *heap = new_heap();
+    static const uint16_t references[] = {0, PO_END};
+    po_type *type = po_type_create(heap, &(struct po_type_spec){.name = "observer",
+                                                                .size = sizeof(struct node),
+                                                                .references = references,
+                                                                .finalize = resurrect_observer,
+                                                                .destroy = destroy_owned});
+    struct node *observer = po_new(type), *subject = po_new(node_type(heap));
+    observer->left = observer;
+    observer->right = po_weak_create(subject, count_call, NULL);
+    po_weak_set_owner(observer->right, observer);
+    calls = 0;
+    cr_assert_eq(po_gc_collect(heap, 2), 0);
+    cr_assert_eq(resurrected, observer);
+    po_decref(subject);
+    cr_assert_eq(calls, 1);
+    po_decref(observer);
+    cr_assert_eq(po_gc_collect(heap, 2), 1);
+    cr_assert_eq(po_heap_destroy(heap), 0);
+}
+
+static po_type *late_type;
+static void *late_address;
+
+static void
+visit_both(void *object, po_visitor *visit, void *context)
+{
+    visit(((struct node *)object)->left, context);
+    visit(*(void **)((struct node *)object + 1), context);
+}
+
+/* In the block of the condemned owner, which is gone: a new one with a weak reference to what dies now. */
+static void
+replace_owner(void *object)
+{
+    (void)object;
+    struct node *owner = po_new(late_type);
+    void *subject = po_new(late_type);
+    cr_assert(owner == late_address || subject == late_address);
+    if (subject == late_address) {
+        subject = owner;
+        owner = late_address;
+    }
+    owner->right = po_weak_create(subject, count_call, NULL);
+    po_weak_set_owner(owner->right, owner);
+    po_decref(subject);
+    po_decref(owner);
+}
+
+Test(weak, a_new_object_is_not_the_owner_that_lay_there)
+{
+    po_heap *heap = new_heap();
+    static const uint16_t references[] = {0, PO_END};
+    late_type = po_type_create(
+        heap, &(struct po_type_spec){
+                  .name = "observer", .size = 24, .traverse = visit_both, .destroy = destroy_owned});
+    po_type *box = po_type_create(
+        heap, &(struct po_type_spec){.name = "box", .size = 8, .references = references, .flags = PO_ACYCLIC});
+    struct node *observer = po_new(late_type), *node = po_new(node_type(heap));
+    void **held = po_new(box);
+    held[0] = new_hooked(hooked_type(heap, replace_owner), 0, NULL);
+    *(void **)(observer + 1) = held;
+    observer->left = node;
+    node->left = observer;
+    observer->right = po_weak_create(node, count_call, NULL);
+    po_weak_set_owner(observer->right, observer);
+    late_address = observer;
+    calls = 0;
+    cr_assert_eq(po_gc_collect(heap, 2), 2);
+    cr_assert_eq(calls, 1);
+    cr_assert_eq(objects_in(heap), 0);
+    cr_assert_eq(po_heap_destroy(heap), 0);
+}
+
 static void
 make_another(po_weak *weak, void *context)
 {
