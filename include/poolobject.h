@@ -259,7 +259,7 @@ PO_API void po_gc_get_stats(po_heap *heap, struct po_gc_stats stats[3]);
 
 /* Nothing that is alive now is visited by a collection again, until po_gc_unfreeze makes it part of the old
  * generation. A forked child that collects then writes to no page of these objects. Without memory for the tables
- * nothing is frozen. */
+ * nothing is frozen. Called by a finalizer or callback of a collection, it freezes what that has found as well. */
 PO_API void po_gc_freeze(po_heap *heap);
 PO_API void po_gc_unfreeze(po_heap *heap);
 PO_API size_t po_gc_get_freeze_count(po_heap *heap);
@@ -314,7 +314,8 @@ PO_API int64_t po_int_value(const void *integer);
  * of other heaps; by contract nothing in it changes any more. It is no longer part of collections. The thread that
  * drops the last reference destroys the object; its memory returns to its heap, which must outlive it. Interned
  * strings become immortal. False, with nothing changed: EINVAL for a graph with a cycle, a finalizer, a weak
- * reference, or a reference to an object of another heap that is not shared; ENOMEM. Linear. */
+ * reference, or a reference to an object of another heap that is not shared; ENOMEM. Linear. A finalizer or callback of
+ * a collection may share what that has found: it then lives by the references that it has. */
 PO_API bool po_share(void *object);
 
 /* The object, and all it reaches, moves to another heap without being copied in the eyes of the program: addresses

@@ -173,12 +173,14 @@ step(po_heap *heap, uint64_t max_ns, size_t work)
     call_back(heap, true, 2);
     began = po_now();
     size_t bytes = heap->used_bytes;
-    if (po_old_guess(heap, &garbage, &survivors)) {
+    if (heap->old == NULL) {
+        /* The callback froze or transferred objects, which has ended the steps. */
+    } else if (po_old_guess(heap, &garbage, &survivors)) {
         struct po_array rest = garbage;
-        if (rest.count != 0)
-            found = po_dispose(heap, &rest, &stats->uncollectable, &put_off);
         heap->old_total = survivors;
         heap->old_pending = heap->young_lost ? survivors / 4 + 1 : 0;
+        if (rest.count != 0)
+            found = po_dispose(heap, &rest, &stats->uncollectable, &put_off);
         heap->counts[2] = 0;
         /* What was allocated since the beginning may be garbage already. */
         size_t freed = bytes > heap->used_bytes ? bytes - heap->used_bytes : 0;

@@ -32,6 +32,20 @@ drop_holds(void **objects, size_t count)
         po_decref(objects[i]);
 }
 
+/* What the program has frozen or shared in the meantime is no longer for collections: it lives on, by the references
+ * that it has without the collector's. Dropping that may run more of the program. */
+static void
+leave_out(po_heap *heap, struct po_array *garbage)
+{
+    size_t members;
+    while ((members = po_subset_members(heap, garbage)) != garbage->count) {
+        size_t others = garbage->count - members;
+        garbage->count = members;
+        po_weak_spare(heap, garbage->items + members, others);
+        drop_holds(garbage->items + members, others);
+    }
+}
+
 /* Weak references and finalizers; then `garbage` has only what is dead for good. False: no memory to tell. */
 static bool
 run_program(po_heap *heap, struct po_array *garbage)
@@ -43,9 +57,10 @@ run_program(po_heap *heap, struct po_array *garbage)
     ran |= run_finalizers(garbage);
     if (!ran)
         return true;
-    size_t count = garbage->count, alive = 0;
+    size_t alive = 0;
+    leave_out(heap, garbage);
     if (!po_subset_split(heap, garbage, 1, &alive)) {
-        drop_holds(garbage->items, count);
+        drop_holds(garbage->items, garbage->count);
         return false;
     }
     po_weak_spare(heap, garbage->items, alive);

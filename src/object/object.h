@@ -387,6 +387,9 @@ size_t po_old_bytes(const po_heap *heap);
  * the heap. False: no memory, and nothing was done. */
 bool po_subset_split(po_heap *heap, struct po_array *members, uint32_t held, size_t *reachable);
 
+/* Moves objects of the heap that are no members of any trial, being frozen or shared, to the array's end; returns how
+ * many stay in front. */
+size_t po_subset_members(po_heap *heap, struct po_array *objects);
 
 /* Memory for a trial of these members. */
 bool po_subset_reserve(po_heap *heap, const struct po_array *members);

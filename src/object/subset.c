@@ -176,6 +176,34 @@ add_member(po_heap *heap, struct po_sides *sides, void *object, uint32_t *cell_p
     return true;
 }
 
+static bool
+is_left_out(po_heap *heap, const void *object)
+{
+    uint32_t slot;
+    if (po_has_flag(object, PO_SHARED))
+        return true;
+    if (heap->frozen == 0)
+        return false;
+    const struct po_place *place = po_place_of(object);
+    if (place == NULL)
+        return po_large_of(object)->frozen != 0;
+    return find_slot(heap, place, object, &slot) && po_is_frozen(heap, slot, object);
+}
+
+size_t
+po_subset_members(po_heap *heap, struct po_array *objects)
+{
+    size_t front = 0;
+    for (size_t i = 0; i < objects->count; i++) {
+        void *object = objects->items[i];
+        if (is_left_out(heap, object))
+            continue;
+        objects->items[i] = objects->items[front];
+        objects->items[front++] = object;
+    }
+    return front;
+}
+
 static void
 add_members(po_heap *heap, struct po_array *members)
 {

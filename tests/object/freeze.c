@@ -59,6 +59,101 @@ Test(freeze, frozen_objects_are_left_alone)
     cr_assert_eq(po_heap_destroy(heap), 0);
 }
 
+/* ---- Within a collection ---- */
+
+static po_heap *busy;
+static void *saved;
+
+static void
+freeze_busy(void *object)
+{
+    (void)object;
+    po_gc_freeze(busy);
+}
+
+static void
+share_left(void *object)
+{
+    struct node *node = object;
+    cr_assert(po_share(node->left));
+    saved = po_incref(node->left);
+}
+
+/* A ring of one with a finalizer, which refers to a chain of two. */
+static void
+make_busy(void (*finalize)(void *))
+{
+    static const uint16_t both[] = {0, 8, PO_END};
+    busy = new_heap();
+    po_type *type = po_type_create(
+        busy, &(struct po_type_spec){
+                  .name = "finalized", .size = sizeof(struct node), .references = both, .finalize = finalize});
+    po_type *large = po_type_create(
+        busy, &(struct po_type_spec){.name = "large", .size = 1000, .references = both});
+    struct node *node = po_new(type), *first = po_new(large);
+    first->left = po_new(node_type(busy));
+    node->left = first;
+    node->right = node;
+}
+
+Test(freeze, a_finalizer_that_freezes_what_is_condemned)
+{
+    for (int generation = 0; generation < 3; generation++) {
+        make_busy(freeze_busy);
+        cr_assert_eq(po_gc_collect(busy, generation), 0);
+        cr_assert_eq(po_gc_get_freeze_count(busy), 3);
+        cr_assert_eq(po_gc_collect(busy, 2), 0);
+        po_gc_unfreeze(busy);
+        cr_assert_eq(po_gc_collect(busy, 2), 3);
+        cr_assert_eq(objects_in(busy), 0);
+        cr_assert_eq(po_heap_destroy(busy), 0);
+    }
+}
+
+/* What is shared lives on, by the references that it has. */
+Test(freeze, a_finalizer_that_shares_what_is_condemned)
+{
+    for (int generation = 0; generation < 3; generation++) {
+        make_busy(share_left);
+        cr_assert_eq(po_gc_collect(busy, generation), 1);
+        cr_assert_eq(objects_in(busy), 2);
+        cr_assert_eq(po_refcount(saved), 1);
+        po_decref(saved);
+        cr_assert_eq(objects_in(busy), 0);
+        cr_assert_eq(po_heap_destroy(busy), 0);
+    }
+}
+
+static void
+freeze_when_it_begins(po_heap *heap, bool begins, int generation, void *context)
+{
+    (void)generation, (void)context;
+    if (begins)
+        po_gc_freeze(heap);
+    else
+        po_gc_unfreeze(heap);
+}
+
+/* Steps that are under way are given up; the next collection finds what they would have found. */
+Test(freeze, a_callback_that_freezes_as_the_collection_begins)
+{
+    po_heap *heap = new_heap();
+    po_type *type = node_type(heap);
+    for (int steps = 0; steps < 2; steps++) {
+        po_decref(new_ring(type, 1000));
+        po_gc_set_callback(heap, freeze_when_it_begins, NULL);
+        if (steps)
+            while (po_gc_step(heap, 0))
+                ;
+        else
+            cr_assert_eq(po_gc_collect(heap, 2), 0);
+        po_gc_set_callback(heap, NULL, NULL);
+        cr_assert_eq(objects_in(heap), 1000);
+        cr_assert_eq(po_gc_collect(heap, 2), 1000);
+    }
+    cr_assert_eq(po_heap_destroy(heap), 0);
+}
+
 /* How many pages that hold nodes of the list this process no longer shares: private and written. */
 static size_t
 written_pages(void *list)
