@@ -170,6 +170,10 @@ class ObjectSession(Session):
             return True
         return peer.name not in case.peers or super().is_over(case, peer, round_number)
 
+    def calibrate(self):
+        """Peers differ by more than the machine does: what each takes shows in the first round."""
+        self.progress.say("%d cases, %d peers, up to %d rounds" % (len(self.cases), len(self.allocators), self.rounds))
+
     def one(self, case, peer, round_number):
         case.command = lambda quick: self.commands[peer.name] + case.words(peer, quick)
         super().one(case, peer, round_number)
