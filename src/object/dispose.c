@@ -110,7 +110,7 @@ end_one(po_heap *heap, void *object, const po_type *type)
         po_decref(object);
         return true;
     }
-    header->info |= PO_DYING;
+    po_write_info(header, header->info | PO_DYING);
     header->count = PO_IMMORTAL_COUNT + 1;
     po_bury(object, heap, type);
     return true;

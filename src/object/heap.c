@@ -90,7 +90,7 @@ destroy_one(void *object, po_type *type, void *context)
     struct po_header *header = po_header(object);
     if (header->info & PO_DYING)
         return;
-    header->info |= PO_DYING;
+    po_write_info(header, header->info | PO_DYING);
     if (type->destroy != NULL)
         type->destroy(object);
 }

@@ -217,11 +217,19 @@ po_read_info(const struct po_header *header)
     return __atomic_load_n(&header->info, __ATOMIC_RELAXED);
 }
 
-/* Of an object that other threads may look at. */
+/* Every change of an object's own: another heap's thread may look at it in a pool that both have objects in. */
 PM_INLINE void
 po_write_info(struct po_header *header, uint32_t info)
 {
     __atomic_store_n(&header->info, info, __ATOMIC_RELAXED);
+}
+
+/* There is no object any more. */
+PM_INLINE void
+po_clear_header(struct po_header *header)
+{
+    header->count = 0;
+    po_write_info(header, 0);
 }
 
 PM_INLINE po_type *

@@ -149,7 +149,7 @@ begin(po_heap *heap, bool exact)
     fill_slots(heap, old);
     /* What is frozen counts as reached already, and is never followed. */
     uint32_t frozen = heap->frozen_slots < old->slots ? heap->frozen_slots : old->slots;
-    if (heap->frozen != 0)
+    if (heap->frozen != 0 && frozen != 0)
         memcpy(old->reached, heap->frozen_bits, (size_t)frozen << (PO_SLOT_SHIFT - 3));
     return old;
 }

@@ -117,7 +117,7 @@ po_run_finalizer(void *object, const po_type *type)
     struct po_header *header = po_header(object);
     if (type->finalize == NULL || (header->info & PO_FINALIZED))
         return;
-    header->info |= PO_FINALIZED;
+    po_write_info(header, header->info | PO_FINALIZED);
     struct nested nested = enter_program(type->heap);
     type->finalize(object);
     leave_program(type->heap, nested);
@@ -213,7 +213,7 @@ give_back(void *object, po_heap *heap, const po_type *type)
         po_store_free_large(heap, object);
         return;
     }
-    *po_header(object) = (struct po_header){0, 0};
+    po_clear_header(po_header(object));
     if (PM_UNLIKELY(heap->guest_arenas != 0) && po_arena_at(object)->heap != heap)
         po_store_free_guest(heap, object);
     else
@@ -238,7 +238,7 @@ say_goodbye(void *object, po_heap *heap, const po_type *type)
     struct po_header *header = po_header(object);
     if (type->finalize != NULL && !(header->info & PO_FINALIZED)) {
         uint32_t bias = heap->watched != 0 ? PO_WATCHED_COUNT : 0;
-        header->info &= ~(uint32_t)PO_DYING;
+        po_write_info(header, header->info & ~(uint32_t)PO_DYING);
         header->count = bias | 1;
         po_run_finalizer(object, type);
         if (header->count != (bias | 1)) {
@@ -247,7 +247,7 @@ say_goodbye(void *object, po_heap *heap, const po_type *type)
                 header->count--;
             return false;
         }
-        header->info |= PO_DYING;
+        po_write_info(header, header->info | PO_DYING);
         header->count = ZOMBIE + 1;
     }
     /* Before any code that may intern the same bytes. */
@@ -298,7 +298,7 @@ pop_dying(po_heap *heap)
     } else {
         return NULL;
     }
-    po_header(object)->info &= ~(uint32_t)PO_DYING;
+    po_write_info(po_header(object), po_header(object)->info & ~(uint32_t)PO_DYING);
     return object;
 }
 
@@ -307,7 +307,7 @@ run_stack(po_heap *heap)
 {
     void *object;
     while ((object = pop_dying(heap)) != NULL) {
-        po_header(object)->info |= PO_DYING;
+        po_write_info(po_header(object), po_header(object)->info | PO_DYING);
         release_one(object, heap);
     }
 }
@@ -441,7 +441,7 @@ po_release(void *object, po_heap *heap)
             header->count = 1;
             release_quickly(heap, type, magazine, object);
         } else {
-            header->info |= PO_DYING;
+            po_write_info(header, header->info | PO_DYING);
             release_one(object, heap);
         }
         object = pop_dying(heap);

@@ -62,7 +62,7 @@ share_one(po_heap *heap, void *object)
     }
     uint32_t count = po_count_of(header);
     header->count = count < PO_SHARED_MASK / 2 ? PO_SHARED_COUNT | count : PO_IMMORTAL_COUNT;
-    header->info |= PO_SHARED;
+    po_write_info(header, header->info | PO_SHARED);
 }
 
 static int

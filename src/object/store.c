@@ -233,7 +233,7 @@ clear_headers(const struct po_pool *pool)
 {
     char *object = pool_memory(pool) + pool->start;
     for (unsigned i = 0; i < pool->block_count; i++, object += (size_t)pool->units * 8)
-        *po_header(object) = (struct po_header){0, 0};
+        po_clear_header(po_header(object));
 }
 
 static struct po_pool *

@@ -174,7 +174,7 @@ po_intern(po_heap *heap, const char *bytes, size_t length)
     }
     *slot = (struct slot){string, hash};
     heap->strings->count++;
-    po_header(string)->info |= PO_INTERNED;
+    po_write_info(po_header(string), po_header(string)->info | PO_INTERNED);
     return string;
 }
 
@@ -193,7 +193,7 @@ po_string_forget(po_heap *heap, void *string)
     }
     strings->slots[hole] = (struct slot){0};
     strings->count--;
-    po_header(string)->info &= ~(uint32_t)PO_INTERNED;
+    po_write_info(po_header(string), po_header(string)->info & ~(uint32_t)PO_INTERNED);
 }
 
 size_t

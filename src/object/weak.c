@@ -200,7 +200,7 @@ po_weak_create(void *object, void (*callback)(po_weak *, void *), void *context)
         entry->first->previous = weak;
     heap->weak_table->count += entry->object == NULL;
     *entry = (struct entry){object, weak};
-    po_header(object)->info |= PO_HAS_WEAK;
+    po_write_info(po_header(object), po_header(object)->info | PO_HAS_WEAK);
     heap->weak_count++;
     return weak;
 }
@@ -245,7 +245,7 @@ detach(struct po_weak *weak)
         entry->first = weak->next;
         if (entry->first == NULL) {
             remove_entry(heap, entry);
-            po_header(weak->object)->info &= ~(uint32_t)PO_HAS_WEAK;
+            po_write_info(po_header(weak->object), po_header(weak->object)->info & ~(uint32_t)PO_HAS_WEAK);
         }
     }
     weak->next = weak->previous = NULL;
